@@ -19,6 +19,7 @@
 #include <cstdint>
 
 #include "core/arena.h"
+#include "core/device.h"
 #include "core/tensor.h"
 #include "core/threads.h"
 
@@ -28,6 +29,10 @@ namespace fintune {
 // plan).
 struct Exec {
   ThreadPool* threads = nullptr;
+  // Every pointer that an op takes to numbers (ids, positions, cu_seqlens, tensors, statistics) is this
+  // device's memory. Arrays of descriptions (LoraPair, AdamWTensor, View, key and value pointers) and single
+  // results (GlobalNorm::norm) are the host's.
+  Device* device = &host_device();
   Arena* arena = nullptr;  // workspace is taken within an ArenaScope of the op
   bool dry = false;
   // Rows of products: `rowwise` asks for the small-batch kernel, in which a row's bits do not depend on how

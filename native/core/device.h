@@ -1,0 +1,38 @@
+// Where memory lies and where ops run: the CPU, a CUDA GPU, or the SIMT executor that tests run CUDA kernels
+// on.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace fintune {
+
+// One device. Ops queue work on it in order; upload, download and fill take their place in that order, so a
+// caller sees everything as if it had run at once.
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual const std::string& name() const = 0;  // "cpu", "cuda:0", "simt"
+  // True where pointers of this device are the host's own, so that host arrays can be handed to ops as they
+  // are. False for everything that upload and download must serve.
+  virtual bool is_host() const = 0;
+
+  // At least 256-byte aligned, content undefined. Throws OutOfMemory naming the bytes asked for.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void release(void* p, size_t bytes) noexcept = 0;
+
+  // `from` may be overwritten once upload has returned.
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  // Waits for all queued work.
+  virtual void download(void* to, const void* from, size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;  // within the device; no overlap
+  virtual void fill(void* to, int byte, size_t bytes) = 0;
+  // Waits for all queued work; throws Device where some of it failed.
+  virtual void synchronize() = 0;
+};
+
+// The host as a device: memory is an anonymous mapping, touched lazily; copies are memcpy.
+Device& host_device();
+
+}  // namespace fintune
