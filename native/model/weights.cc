@@ -273,7 +273,7 @@ Weights Weights::random(const ModelConfig& config, uint64_t seed, float std, DTy
     *slot.view = View(w.copies_.back().data(), type, slot.rows(), slot.cols());
     w.bytes_ += w.copies_.back().bytes();
   }
-  const std::array<uint32_t, 2> key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+  const PhiloxWords<2> key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
   for_blocks(threads, slots, [&](size_t p, int64_t from, int64_t to) {
     const View& view = *slots[p].view;
     if (!slots[p].is_matrix()) {
