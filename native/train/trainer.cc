@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
+
+#include "model/staging.h"
 
 namespace fintune {
 
@@ -60,9 +61,9 @@ Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options, Pu
     }
   }
   if (purpose == Purpose::Work) {
-    gradient_memory_ = Buffer(parameter_bytes_);
-    m_memory_ = Buffer(parameter_bytes_);
-    v_memory_ = Buffer(parameter_bytes_);
+    gradient_memory_ = Buffer(parameter_bytes_, model_->device());
+    m_memory_ = Buffer(parameter_bytes_, model_->device());
+    v_memory_ = Buffer(parameter_bytes_, model_->device());
   }
   // add_parameter has noted where each lies; now the memory is known.
   for (TrainedParameter& p : parameters_) {
@@ -128,19 +129,24 @@ void Trainer::micro_batch(Exec& exec, const Decoder& decoder, const Packed& pack
   LinearLogprob head{};
   head.hidden = decoder.forward(exec, batch, backward ? &kept : nullptr, nullptr);
   head.weight = decoder.head();
-  head.targets = packed.targets.data();
-  head.logprob = logprobs->data();
+  const int64_t rows = batch.outputs();
+  head.targets = staged(exec, packed.targets.data(), rows);
+  float* const logprob = room_for(exec, logprobs->data(), rows);
+  head.logprob = logprob;
   if (!backward || !weights_known) {
     model_->ops().linear_logprob(exec, head);
+    fetch(exec, logprobs->data(), logprob, rows);
     head.logprob = nullptr;
     if (!exec.dry && weigh) weigh(*logprobs, weights);
   }
   if (!backward) return;
-  head.weights = weights->data();
+  head.weights = staged(exec, weights->data(), rows);
   head.dhidden = head.hidden;
   if (options_.full) head.dweight = gradients_.full.head;
   model_->ops().linear_logprob(exec, head);
   decoder.backward(exec, batch, kept, head.dhidden, gradients_);
+  // After the last op of the batch is queued: a device need not pause for it.
+  if (weights_known) fetch(exec, logprobs->data(), logprob, rows);
 }
 
 std::vector<float> Trainer::logprobs_of(const Decoder& decoder, const Packed& packed,
@@ -186,15 +192,7 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
   }
 
   const bool backward = pass != Pass::Evaluate;
-  if (backward) {
-    constexpr size_t kBlock = size_t{1} << 20;
-    const size_t bytes = gradient_memory_.bytes();
-    model_->threads().parallel_for(
-        static_cast<int64_t>((bytes + kBlock - 1) / kBlock), [&](int64_t task, int) {
-          const size_t from = static_cast<size_t>(task) * kBlock;
-          std::memset(gradient_memory_.data() + from, 0, std::min(kBlock, bytes - from));
-        });
-  }
+  if (backward) model_->device().fill(gradient_memory_.data(), 0, gradient_memory_.bytes());
   ObjectiveSums sums;
   int64_t first_row = 0;
   for (const Packed& p : packed) {
@@ -317,10 +315,11 @@ MemoryPlan Trainer::plan_scoring(const std::shared_ptr<Model>& model, const std:
   std::vector<float> logprobs(packed.rows.size());
   MemoryPlan plan = model->measure([&](Exec& exec) {
     LinearLogprob head{};
-    head.hidden = decoder.forward(exec, packed.view(), nullptr, nullptr);
+    const PackedBatch batch = packed.view();
+    head.hidden = decoder.forward(exec, batch, nullptr, nullptr);
     head.weight = decoder.head();
-    head.targets = packed.targets.data();
-    head.logprob = logprobs.data();
+    head.targets = staged(exec, packed.targets.data(), batch.outputs());
+    head.logprob = room_for(exec, logprobs.data(), batch.outputs());
     model->ops().linear_logprob(exec, head);
   });
   plan[static_cast<size_t>(MemoryKind::Weights)] += model->weights().bytes();

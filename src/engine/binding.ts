@@ -48,7 +48,9 @@ export interface NativeModelInit {
 	tensors: NativeTensorSource[];
 	/** Instead of files: normal(0, std) weights from a seed (norms 1, biases 0). */
 	random?: { seed: number; std: number };
-	compute: "f32" | "bf16";
+	/** A name of {@link NativeEngine.devices}. */
+	device: string;
+	compute: "f32" | "bf16" | "fp16";
 	threads: number;
 	/** All parameters are trained: weights are copied to f32. */
 	trainable: boolean;
@@ -225,6 +227,14 @@ export interface NativeModel {
 	dispose(): void;
 }
 
+export interface NativeDevice {
+	/** "cpu", "cuda:0", .. */
+	name: string;
+	kind: "cpu" | "cuda" | "simt";
+	/** bf16 is multiplied by the hardware. */
+	bf16: boolean;
+}
+
 /** Section: model, trainer, generator. */
 export interface NativeEngine {
 	openModel(init: NativeModelInit): Promise<NativeModel>;
@@ -238,6 +248,8 @@ export interface NativeEngine {
 		targets: number,
 		objective: NativeObjective,
 	): NativeMemoryPlan;
+	/** The CPU first, then what else this build and machine have. */
+	devices(): NativeDevice[];
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
 }
 /** Shapes of an adapter to plan for: module name and rank. */
