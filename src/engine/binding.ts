@@ -156,6 +156,15 @@ export interface NativeParameter {
 	data: Float32Array;
 }
 
+export interface NativeOptimizerState {
+	step: number;
+	m: NativeParameter[];
+	v: NativeParameter[];
+	/** fp16 only: the loss scale and the steps since it changed. */
+	lossScale?: number;
+	lossScaleSteps?: number;
+}
+
 /** Bytes by kind (weights, adapters, gradients, optimizer, activations, logits, workspace, kv_cache) at the peak. */
 export type NativeMemoryPlan = Record<string, number>;
 
@@ -170,8 +179,8 @@ export interface NativeTrainer {
 	parameters(): NativeParameter[];
 	setParameters(parameters: NativeParameter[]): void;
 	/** Optimiser state: step count and moments, same order as parameters(). */
-	optimizerState(): { step: number; m: NativeParameter[]; v: NativeParameter[] };
-	setOptimizerState(state: { step: number; m: NativeParameter[]; v: NativeParameter[] }): void;
+	optimizerState(): NativeOptimizerState;
+	setOptimizerState(state: NativeOptimizerState): void;
 	dispose(): void;
 }
 
