@@ -2,7 +2,7 @@
  * Options that several commands share.
  * @module
  */
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 
 /** A repeatable option. */
 export const collect = (value: string, previous: string[]): string[] => [...previous, value];
@@ -10,7 +10,7 @@ export const collect = (value: string, previous: string[]): string[] => [...prev
 /** --device, --dtype, --threads. */
 export function addModelOptions(command: Command): Command {
 	return command
-		.option("--device <device>", "auto, cpu, cuda or cuda:N", device)
+		.addOption(new Option("--device <device>", "auto, cpu, cuda or cuda:N").env("FINTUNE_DEVICE").argParser(device))
 		.option("--dtype <dtype>", "auto, f32, bf16 or fp16", oneOf("auto", "f32", "bf16", "fp16"))
 		.option("--threads <n>", "threads (default or 0: what this process may use)", wholeNumber);
 }
@@ -52,8 +52,9 @@ export function wholeNumber(text: string): number {
 	return value;
 }
 
-/** A device's name; whether it is there shows when a model is opened. */
-export function device(text: string): string {
+/** A device's name; whether it is there shows when a model is opened. Empty (an empty FINTUNE_DEVICE) is none. */
+export function device(text: string): string | undefined {
+	if (text === "") return undefined;
 	if (!/^(auto|cpu|cuda(:\d+)?)$/.test(text)) throw new InvalidArgumentError("Expected auto, cpu, cuda or cuda:N.");
 	return text;
 }
