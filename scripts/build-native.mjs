@@ -89,8 +89,8 @@ process.stderr.write(
 // `build` configures only where there is no CMake cache; objects whose commands stay the same are kept all the same.
 if (configured && changed) {
 	rmSync(join(intermediate, "CMakeCache.txt"));
-	for (const name of readdirSync(join(intermediate, "CMakeFiles")))
-		rmSync(join(intermediate, "CMakeFiles", name, "CMakeCUDACompiler.cmake"), { force: true });
+	for (const entry of readdirSync(join(intermediate, "CMakeFiles"), { withFileTypes: true }))
+		if (entry.isDirectory()) rmSync(join(intermediate, "CMakeFiles", entry.name, "CMakeCUDACompiler.cmake"), { force: true });
 }
 const options = cuda
 	? ["ON", cuda.nvcc, cuda.architectures.join(";")].map((value, i) => `--CD${["FINTUNE_CUDA", "CMAKE_CUDA_COMPILER", "FINTUNE_CUDA_ARCHITECTURES"][i]}=${value}`)

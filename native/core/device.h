@@ -18,7 +18,8 @@ class Device {
   // are. False for everything that upload and download must serve.
   virtual bool is_host() const = 0;
 
-  // At least 256-byte aligned, content undefined. Throws OutOfMemory naming the bytes asked for.
+  // At least 256-byte aligned; content undefined, but for the host, where it is zero and touched lazily.
+  // Throws OutOfMemory naming the bytes asked for.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* p, size_t bytes) noexcept = 0;
 

@@ -64,7 +64,7 @@ class Generating {
         aborted_(aborted),
         decoder_(model.decoder(request.adapters)),
         slots_(std::min<int64_t>(request.max_batch, static_cast<int64_t>(request.cu_seqlens.size()) - 1)),
-        cache_(model.config(), model.compute(), slots_, longest_sequence(request)),
+        cache_(model.config(), model.compute(), slots_, longest_sequence(request), model.device()),
         sampler_(model.ops(), model.threads(), model.config().vocab_size, longest_sequence(request) + 1),
         batcher_(request.ids, request.cu_seqlens, slots_, request.prefill_tokens) {}
 

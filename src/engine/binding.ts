@@ -48,7 +48,9 @@ export interface NativeModelInit {
 	tensors: NativeTensorSource[];
 	/** Instead of files: normal(0, std) weights from a seed (norms 1, biases 0). */
 	random?: { seed: number; std: number };
-	compute: "f32" | "bf16";
+	/** A name of {@link NativeEngine.devices}. */
+	device: string;
+	compute: "f32" | "bf16" | "fp16";
 	threads: number;
 	/** All parameters are trained: weights are copied to f32. */
 	trainable: boolean;
@@ -154,6 +156,15 @@ export interface NativeParameter {
 	data: Float32Array;
 }
 
+export interface NativeOptimizerState {
+	step: number;
+	m: NativeParameter[];
+	v: NativeParameter[];
+	/** fp16 only: the loss scale and the steps since it changed. */
+	lossScale?: number;
+	lossScaleSteps?: number;
+}
+
 /** Bytes by kind (weights, adapters, gradients, optimizer, activations, logits, workspace, kv_cache) at the peak. */
 export type NativeMemoryPlan = Record<string, number>;
 
@@ -168,8 +179,8 @@ export interface NativeTrainer {
 	parameters(): NativeParameter[];
 	setParameters(parameters: NativeParameter[]): void;
 	/** Optimiser state: step count and moments, same order as parameters(). */
-	optimizerState(): { step: number; m: NativeParameter[]; v: NativeParameter[] };
-	setOptimizerState(state: { step: number; m: NativeParameter[]; v: NativeParameter[] }): void;
+	optimizerState(): NativeOptimizerState;
+	setOptimizerState(state: NativeOptimizerState): void;
 	dispose(): void;
 }
 
@@ -225,6 +236,14 @@ export interface NativeModel {
 	dispose(): void;
 }
 
+export interface NativeDevice {
+	/** "cpu", "cuda:0", .. */
+	name: string;
+	kind: "cpu" | "cuda" | "simt";
+	/** bf16 is multiplied by the hardware. */
+	bf16: boolean;
+}
+
 /** Section: model, trainer, generator. */
 export interface NativeEngine {
 	openModel(init: NativeModelInit): Promise<NativeModel>;
@@ -238,6 +257,8 @@ export interface NativeEngine {
 		targets: number,
 		objective: NativeObjective,
 	): NativeMemoryPlan;
+	/** The CPU first, then what else this build and machine have. */
+	devices(): NativeDevice[];
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
 }
 /** Shapes of an adapter to plan for: module name and rank. */
