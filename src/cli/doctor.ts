@@ -91,4 +91,3 @@ export function cudaLines(cuda: NativeGpuInfo, driver: string | undefined): Line
 		...(cuda.reason === null || gpus.length > 0 ? [] : ([["gpu", `none: ${cuda.reason}`]] as Line[])),
 	];
 }
-

@@ -9,8 +9,9 @@ export const collect = (value: string, previous: string[]): string[] => [...prev
 
 /** --device, --dtype, --threads. */
 export function addModelOptions(command: Command): Command {
+	const named = new Option("--device <device>", "auto, cpu, cuda or cuda:N").argParser(device);
 	return command
-		.addOption(new Option("--device <device>", "auto, cpu, cuda or cuda:N").env("FINTUNE_DEVICE").argParser(device))
+		.addOption(process.env.FINTUNE_DEVICE ? named.env("FINTUNE_DEVICE") : named)
 		.option("--dtype <dtype>", "auto, f32, bf16 or fp16", oneOf("auto", "f32", "bf16", "fp16"))
 		.option("--threads <n>", "threads (default or 0: what this process may use)", wholeNumber);
 }
@@ -52,9 +53,8 @@ export function wholeNumber(text: string): number {
 	return value;
 }
 
-/** A device's name; whether it is there shows when a model is opened. Empty (an empty FINTUNE_DEVICE) is none. */
-export function device(text: string): string | undefined {
-	if (text === "") return undefined;
+/** A device's name; whether it is there shows when a model is opened. */
+export function device(text: string): string {
 	if (!/^(auto|cpu|cuda(:\d+)?)$/.test(text)) throw new InvalidArgumentError("Expected auto, cpu, cuda or cuda:N.");
 	return text;
 }

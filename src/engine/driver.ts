@@ -7,11 +7,11 @@ import { join } from "node:path";
 
 export interface NvidiaDriver {
 	/** Of the kernel module, e.g. 580.65.06. */
-	version: string | undefined;
+	version: string | null;
 	/** Where the driver's library libcuda.so.1 lies. */
-	library: string | undefined;
+	library: string | null;
 	/** The device file that shows that there is a GPU. */
-	deviceFile: string | undefined;
+	deviceFile: string | null;
 }
 
 const libraryFolders = [
@@ -28,8 +28,7 @@ const libraryFolders = [
 const deviceFiles = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/nvhost-gpu", "/dev/dxg"];
 
 /** "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  ..." to 580.65.06. */
-export const driverVersion = (text: string): string | undefined =>
-	/^NVRM version:.*?\s(\d{3}\.\d+(?:\.\d+)?)\b/m.exec(text)?.[1];
+export const driverVersion = (text: string): string | undefined => /^NVRM version:.*?\s(\d{3}\.\d+(?:\.\d+)?)\b/m.exec(text)?.[1];
 
 /** @param root the folder that stands for / */
 export function findDriver(env: NodeJS.ProcessEnv = process.env, root = "/"): NvidiaDriver {
@@ -37,9 +36,9 @@ export function findDriver(env: NodeJS.ProcessEnv = process.env, root = "/"): Nv
 	const folders = [...(env.LD_LIBRARY_PATH ?? "").split(":").filter((folder) => folder.startsWith("/")), ...libraryFolders];
 	const proc = at("/proc/driver/nvidia/version");
 	return {
-		version: existsSync(proc) ? driverVersion(readFileSync(proc, "utf8")) : undefined,
-		library: folders.map((folder) => join(folder, "libcuda.so.1")).find((path) => existsSync(at(path))),
-		deviceFile: deviceFiles.find((path) => existsSync(at(path))),
+		version: existsSync(proc) ? (driverVersion(readFileSync(proc, "utf8")) ?? null) : null,
+		library: folders.map((folder) => join(folder, "libcuda.so.1")).find((path) => existsSync(at(path))) ?? null,
+		deviceFile: deviceFiles.find((path) => existsSync(at(path))) ?? null,
 	};
 }
 
