@@ -134,6 +134,7 @@ export async function trainLoop<Item>(options: LoopOptions<Item>): Promise<LoopR
 		seconds: context.now() - started,
 		tokens: totalTokens,
 		trainableParameters: trainable,
+		microBatchTokens: options.microBatchTokens,
 	};
 	return {
 		rows,
