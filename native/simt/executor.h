@@ -103,7 +103,8 @@ class Executor {
   Executor();
   ~Executor();
 
-  uint64_t seed = 0;
+  // Starts the sequence of schedules, one a launch, that belongs to the seed.
+  void set_seed(uint64_t seed) { draws_ = Random(seed); }
   AsyncMode async_mode = AsyncMode::Random;
   int capability = 80;
 
@@ -162,12 +163,11 @@ class Executor {
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
   Context main_;
-  Random random_;
+  Random draws_;   // one for each launch
+  Random random_;  // of this launch
   std::unique_ptr<Detector> detector_;
   static constexpr int64_t kMaxSteps = int64_t{1} << 30;
   int64_t steps_ = 0;
-  int64_t launches_ = 0;  // since the seed was last changed
-  uint64_t last_seed_ = 0;
 
   const KernelRun* run_ = nullptr;
   int block_[3] = {0, 0, 0};
