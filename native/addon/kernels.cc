@@ -459,6 +459,7 @@ void init_kernels(Napi::Env env, Napi::Object exports) {
   export_function<global_norm>(env, exports, "globalNorm");
   export_function<sample>(env, exports, "sample");
   export_model_kernels(env, exports);
+  export_measure_kernels(env, exports);
   export_function<isas>(env, exports, "isas");
   export_function<isa>(env, exports, "isa");
   export_function<set_isa>(env, exports, "setIsa");

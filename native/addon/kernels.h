@@ -10,5 +10,9 @@ namespace addon {
 // know.
 void export_model_kernels(Napi::Env env, Napi::Object exports);
 
+// kernels_measure.cc: what a benchmark of the ops needs beside them, copyTensor, startTimer, stopTimer and
+// launches.
+void export_measure_kernels(Napi::Env env, Napi::Object exports);
+
 }  // namespace addon
 }  // namespace fintune

@@ -10,6 +10,9 @@ import type { ComputeDtype, DtypeName } from "./types.js";
 /** The devices of this build and machine, the CPU first. */
 export const devices = (): NativeDevice[] => nativeCall(() => engine().devices());
 
+/** Kernels started so far on a device; 0 where ops are plain functions. */
+export const deviceLaunches = (device: string): number => nativeCall(() => engine().deviceLaunches(device));
+
 /**
  * The device that a name means: `auto` is the first GPU, else the CPU; `cuda` is the first GPU.
  * @throws FintuneError E_DEVICE for a device that this build or machine has not, E_ARGUMENT for a name that is none
