@@ -102,6 +102,10 @@ Napi::Value TrainerWrap::Gradients(const Napi::CallbackInfo& info) {
             outcome->values.emplace_back(static_cast<size_t>(p.gradient.count()));
             trainer->model().device().download(outcome->values.back().data(), p.gradient.data,
                                                p.gradient.bytes());
+            const float scale = static_cast<float>(1 / trainer->loss_scale().value());
+            if (scale != 1) {
+              for (float& g : outcome->values.back()) g *= scale;
+            }
           }
         });
       },
@@ -194,6 +198,11 @@ Napi::Value TrainerWrap::OptimizerState(const Napi::CallbackInfo& info) {
   object.Set("step", Napi::Number::New(env, static_cast<double>(trainer()->steps())));
   object.Set("m", parameter_array(env, *trainer(), [](const TrainedParameter& p) { return p.m; }));
   object.Set("v", parameter_array(env, *trainer(), [](const TrainedParameter& p) { return p.v; }));
+  const LossScale& scale = trainer()->loss_scale();
+  if (scale.adapts()) {
+    object.Set("lossScale", Napi::Number::New(env, scale.value()));
+    object.Set("lossScaleSteps", Napi::Number::New(env, static_cast<double>(scale.good_steps())));
+  }
   return object;
 }
 
@@ -209,6 +218,9 @@ Napi::Value TrainerWrap::SetOptimizerState(const Napi::CallbackInfo& info) {
     const size_t bytes = static_cast<size_t>(p.value.count()) * 4;
     trainer()->model().device().upload(p.m, m[i].data, bytes);
     trainer()->model().device().upload(p.v, v[i].data, bytes);
+  }
+  if (trainer()->loss_scale().adapts() && o.has("lossScale")) {
+    trainer()->loss_scale().set(o.number("lossScale"), o.integer("lossScaleSteps"));
   }
   trainer()->set_steps(step);
   return info.Env().Undefined();

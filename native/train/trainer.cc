@@ -35,7 +35,7 @@ Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options)
     : Trainer(std::move(model), options, Purpose::Work) {}
 
 Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options, Purpose purpose)
-    : model_(std::move(model)), options_(options) {
+    : model_(std::move(model)), options_(options), loss_scale_(model_->compute()) {
   require(options.dropout >= 0 && options.dropout < 1, "dropout: expected 0 <= p < 1, found ",
           options.dropout);
   require(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
@@ -192,6 +192,7 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
   }
 
   const bool backward = pass != Pass::Evaluate;
+  const double scale = loss_scale_.value();
   if (backward) model_->device().fill(gradient_memory_.data(), 0, gradient_memory_.bytes());
   ObjectiveSums sums;
   int64_t first_row = 0;
@@ -205,8 +206,10 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
     if (p.rows.empty()) continue;
     std::vector<float> logprobs(p.rows.size()), weights(p.rows.size());
     if (sft) {
-      const float each = static_cast<float>(-1.0 / static_cast<double>(totals.targets));
-      for (size_t i = 0; i < weights.size(); ++i) weights[i] = p.weights.empty() ? each : -p.weights[i];
+      const float each = static_cast<float>(-scale / static_cast<double>(totals.targets));
+      for (size_t i = 0; i < weights.size(); ++i) {
+        weights[i] = p.weights.empty() ? each : -static_cast<float>(scale) * p.weights[i];
+      }
     }
     ObjectiveSums part;
     const auto weigh = [&](const std::vector<float>& values, std::vector<float>* out) {
@@ -221,7 +224,7 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
       }
       for (size_t s = 0; s < scores.size(); ++s) {
         for (int64_t i = p.sequence_rows[s]; i < p.sequence_rows[s + 1]; ++i) {
-          (*out)[static_cast<size_t>(i)] = static_cast<float>(gradient[s]);
+          (*out)[static_cast<size_t>(i)] = static_cast<float>(scale * gradient[s]);
         }
       }
     };
@@ -260,11 +263,21 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
       model_->ops().global_norm(
           exec, GlobalNorm{views.data(), static_cast<int64_t>(views.size()), &result.grad_norm});
     });
-    if (!std::isfinite(result.grad_norm)) {
-      fail(ErrorCode::Numeric, "the gradient norm is ", result.grad_norm, ", nothing was changed");
-    }
+    result.grad_norm /= scale;
   }
   return result;
+}
+
+StepResult Trainer::accumulate_scaled(const std::vector<MicroBatch>& batches, const Objective& objective,
+                                      Pass pass, const std::atomic<bool>* aborted) {
+  const LossScale before = loss_scale_;
+  while (true) {
+    const StepResult result = accumulate(batches, objective, pass, aborted);
+    if (std::isfinite(result.grad_norm)) return result;
+    if (loss_scale_.halve()) continue;
+    loss_scale_ = before;
+    fail(ErrorCode::Numeric, "the gradient norm is ", result.grad_norm, ", nothing was changed");
+  }
 }
 
 StepResult Trainer::step(const std::vector<MicroBatch>& batches, const Objective& objective,
@@ -272,7 +285,7 @@ StepResult Trainer::step(const std::vector<MicroBatch>& batches, const Objective
   require(std::isfinite(learning_rate) && learning_rate >= 0, "learningRate: expected 0 or more, found ",
           learning_rate);
   const Model::Lock lock = model_->acquire(aborted);
-  const StepResult result = accumulate(batches, objective, Pass::Train, aborted);
+  const StepResult result = accumulate_scaled(batches, objective, Pass::Train, aborted);
   std::vector<AdamWTensor> tensors;
   for (const TrainedParameter& p : parameters_) {
     tensors.push_back({p.value.f32(), p.gradient.f32(), p.m, p.v, p.value.count(),
@@ -286,18 +299,19 @@ StepResult Trainer::step(const std::vector<MicroBatch>& batches, const Objective
   op.beta1 = options_.beta1;
   op.beta2 = options_.beta2;
   op.eps = options_.eps;
-  op.grad_scale = options_.max_grad_norm > 0
-                      ? static_cast<float>(std::min(1.0, options_.max_grad_norm / (result.grad_norm + 1e-6)))
-                      : 1.0f;
+  const double clip =
+      options_.max_grad_norm > 0 ? std::min(1.0, options_.max_grad_norm / (result.grad_norm + 1e-6)) : 1.0;
+  op.grad_scale = static_cast<float>(clip / loss_scale_.value());
   model_->run(nullptr, [&](Exec& exec) { model_->ops().adamw(exec, op); });
   ++step_;
+  loss_scale_.step_done();
   return result;
 }
 
 StepResult Trainer::gradients(const std::vector<MicroBatch>& batches, const Objective& objective,
                               const std::function<void()>& while_locked) {
   const Model::Lock lock = model_->acquire(nullptr);
-  const StepResult result = accumulate(batches, objective, Pass::Gradients, nullptr);
+  const StepResult result = accumulate_scaled(batches, objective, Pass::Gradients, nullptr);
   if (while_locked) while_locked();
   return result;
 }

@@ -156,6 +156,15 @@ export interface NativeParameter {
 	data: Float32Array;
 }
 
+export interface NativeOptimizerState {
+	step: number;
+	m: NativeParameter[];
+	v: NativeParameter[];
+	/** fp16 only: the loss scale and the steps since it changed. */
+	lossScale?: number;
+	lossScaleSteps?: number;
+}
+
 /** Bytes by kind (weights, adapters, gradients, optimizer, activations, logits, workspace, kv_cache) at the peak. */
 export type NativeMemoryPlan = Record<string, number>;
 
@@ -172,8 +181,8 @@ export interface NativeTrainer {
 	memory(): NativeMemoryPlan;
 	setParameters(parameters: NativeParameter[]): void;
 	/** Optimiser state: step count and moments, same order as parameters(). */
-	optimizerState(): { step: number; m: NativeParameter[]; v: NativeParameter[] };
-	setOptimizerState(state: { step: number; m: NativeParameter[]; v: NativeParameter[] }): void;
+	optimizerState(): NativeOptimizerState;
+	setOptimizerState(state: NativeOptimizerState): void;
 	dispose(): void;
 }
 
@@ -237,7 +246,30 @@ export interface NativeDevice {
 	bf16: boolean;
 }
 
-/** Section: model, trainer, generator. */
+/** One GPU as the CUDA driver shows it. */
+export interface NativeGpu {
+	index: number;
+	name: string;
+	/** Ten times the compute capability: 75, 80, 86, 89, 90, 100, 120, ... */
+	capability: number;
+	multiprocessors: number;
+	memoryTotal: number;
+	/** null where it was not measured, or could not be. */
+	memoryFree: number | null;
+	/** Why this build cannot use it; null where it can. */
+	refused: string | null;
+}
+export interface NativeGpuInfo {
+	/** What the addon was built with; null: without CUDA. */
+	build: { toolkit: string; architectures: string[]; ptx: string | null; driverFloor: string } | null;
+	/** The newest CUDA that the driver knows, 13000 for 13.0; 0 without a driver. */
+	driver: number;
+	gpus: NativeGpu[];
+	/** Why there is no GPU that can be used; null where there is one. */
+	reason: string | null;
+}
+
+/** Section: model, trainer, generator, devices. */
 export interface NativeEngine {
 	openModel(init: NativeModelInit): Promise<NativeModel>;
 	createJob(): NativeJob;
@@ -254,6 +286,8 @@ export interface NativeEngine {
 	devices(): NativeDevice[];
 	/** Kernels started so far on a device; 0 where ops are plain functions. */
 	deviceLaunches(device: string): number;
+	/** `measure` opens every GPU to learn how much of its memory is free, which takes a moment. */
+	gpuInfo(measure: boolean): NativeGpuInfo;
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
 }
 /** Shapes of an adapter to plan for: module name and rank. */
@@ -307,7 +341,7 @@ export interface NativeKernels {
 	linearLogprob(args: NativeArguments): void;
 	adamw(args: NativeArguments): void;
 	globalNorm(args: NativeArguments): number;
-	sample(args: NativeArguments): { token: number; logprob: number };
+	sample(args: NativeArguments): { tokens: Int32Array; logprobs: Float32Array };
 	preferenceLoss(args: NativeArguments): NativePreferenceLoss;
 	/** from, to: all of a contiguous tensor into another of the same size and type. */
 	copyTensor(args: NativeArguments): void;

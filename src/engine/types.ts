@@ -271,6 +271,9 @@ export interface OptimizerState {
 	step: number;
 	m: NamedTensor[];
 	v: NamedTensor[];
+	/** fp16 only: the dynamic loss scale and the steps since it changed. */
+	lossScale?: number | undefined;
+	lossScaleSteps?: number | undefined;
 }
 /** What a training micro-batch is planned for. */
 export interface TrainingShape {

@@ -1,0 +1,55 @@
+// The device that tests run CUDA kernels on: memory of the host that only kernels, uploads and downloads may
+// touch, and the executor.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "core/device.h"
+#include "simt/executor.h"
+
+namespace fintune {
+namespace simt {
+
+class SimtDevice : public Device {
+ public:
+  const std::string& name() const override { return name_; }
+  bool is_host() const override { return false; }
+  // Ends at most 255 bytes before a page that faults, begins behind another; filled with NaN.
+  void* allocate(size_t bytes) override;
+  void release(void* p, size_t bytes) noexcept override;
+  void upload(void* to, const void* from, size_t bytes) override;
+  void download(void* to, const void* from, size_t bytes) override;
+  void copy(void* to, const void* from, size_t bytes) override;
+  void fill(void* to, int byte, size_t bytes) override;
+  void synchronize() override {}
+
+  // What a launch checks, then Executor::run. One at a time.
+  void launch(const KernelRun& run);
+
+  // Kernels started since the process began.
+  int64_t launches() const { return launches_; }
+  Executor& executor() { return executor_; }
+
+ private:
+  struct Block {
+    char* mapping;
+    size_t mapped;
+    size_t bytes;
+  };
+  // The block that holds [p, p + bytes) whole; throws Internal where there is none.
+  void check(const void* p, size_t bytes, const char* what);
+
+  std::string name_ = "simt";
+  std::mutex mutex_;
+  std::map<char*, Block> blocks_;
+  Executor executor_;
+  int64_t launches_ = 0;
+};
+
+SimtDevice& simt_device();
+
+}  // namespace simt
+}  // namespace fintune
