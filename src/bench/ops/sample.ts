@@ -15,7 +15,7 @@ const sampling = (name: string, options: KernelSampling): OpBench => ({
 	bytes: (s) => 4 * size(s, "V"),
 	prepare(s, _dtype, t) {
 		const [logits, before] = [t.zeros([size(s, "V")]), t.normal([size(s, "V")], "f32", 3)];
-		const seen = t.indices(256, size(s, "V"));
+		const seen = t.indices(256, size(s, "V")).toInt32Array();
 		let drawn = { token: 0, logprob: 0 };
 		return {
 			reset: () => kernels.copy(before, logits),
