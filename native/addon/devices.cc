@@ -9,7 +9,9 @@ namespace addon {
 std::vector<DeviceInfo> device_infos() { return {{"cpu", "cpu", cpu_has_bf16()}}; }
 
 Backend backend_named(const std::string& name) {
-  if (name == "cpu") return Backend{&host_device(), &cpu_table()};
+  if (name == "cpu") {
+    return Backend{std::shared_ptr<Device>(&host_device(), [](Device*) {}), &cpu_table()};
+  }
   std::string offered;
   for (const DeviceInfo& d : device_infos()) offered += (offered.empty() ? "" : ", ") + d.name;
   fail(ErrorCode::Device, "device ", name, " is not available here, expected one of: ", offered);

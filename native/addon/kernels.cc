@@ -384,31 +384,46 @@ Napi::Value global_norm(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), norm);
 }
 
-// Returns {token, logprob}; fills the optional tensor `distribution`.
+// logits [n, V], rows: [{temperature, ..., seen: Int32Array}]. Returns {tokens, logprobs}; fills the optional
+// tensor `distributions`.
 Napi::Value sample(const Napi::CallbackInfo& info) {
   const Call c(info, "sample");
-  Sample op;
-  op.vocab = c.length("logits");
-  op.logits = c.floats("logits", op.vocab);
-  op.seen_count = c.has("seen") ? c.length("seen") : 0;
-  op.seen = op.seen_count > 0 ? c.ints("seen", op.seen_count) : nullptr;
-  op.options.temperature = c.real("temperature", 0);
-  op.options.top_k = static_cast<int32_t>(c.integer("topK", 0));
-  op.options.top_p = c.real("topP", 1);
-  op.options.min_p = c.real("minP", 0);
-  op.options.repetition_penalty = c.real("repetitionPenalty", 1);
-  op.options.seed = c.uint64("seed", 0);
-  op.options.stream = c.uint64("stream", 0);
-  op.position = c.integer("position", 0);
-  int32_t token = 0;
-  float logprob = 0;
-  op.token = &token;
-  op.logprob = &logprob;
-  op.distribution = c.floats_or_none("distribution", op.vocab);
+  Sample op{};
+  op.logits = c.rows("logits");
+  const Napi::Value v = c.get("rows");
+  require(v.IsArray() && v.As<Napi::Array>().Length() == op.logits.rows, c.path("rows"),
+          ": expected an array of ", op.logits.rows, " rows, found ", js_type(v));
+  const Napi::Array array = v.As<Napi::Array>();
+  std::vector<SampleRow> rows;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Options o(array.Get(i), c.path("rows") + "[" + std::to_string(i) + "]");
+    SampleRow row;
+    if (o.has("seen")) {
+      const Elements<int32_t> seen = to_ints(o.get("seen"), o.path("seen"));
+      row.seen = seen.data;
+      row.seen_count = seen.length;
+    }
+    row.options.temperature = o.real("temperature", 0);
+    row.options.top_k = static_cast<int32_t>(o.integer("topK", 0));
+    row.options.top_p = o.real("topP", 1);
+    row.options.min_p = o.real("minP", 0);
+    row.options.repetition_penalty = o.real("repetitionPenalty", 1);
+    row.options.seed = o.uint64("seed", 0);
+    row.options.stream = o.uint64("stream", 0);
+    row.position = o.integer("position", 0);
+    row.prompt = i;
+    rows.push_back(row);
+  }
+  op.rows = rows.data();
+  Napi::Int32Array tokens = Napi::Int32Array::New(info.Env(), rows.size());
+  Napi::Float32Array logprobs = Napi::Float32Array::New(info.Env(), rows.size());
+  op.tokens = tokens.Data();
+  op.logprobs = logprobs.Data();
+  op.distributions = c.rows_or_none("distributions");
   c.run(cpu_table().sample, op);
   Napi::Object result = Napi::Object::New(info.Env());
-  result.Set("token", token);
-  result.Set("logprob", logprob);
+  result.Set("tokens", tokens);
+  result.Set("logprobs", logprobs);
   return result;
 }
 

@@ -48,7 +48,7 @@ void check_config(const ModelConfig& c) {
 Model::Model(const ModelOptions& options, std::unique_ptr<ThreadPool> threads, Weights weights)
     : options_(options),
       ops_(*options.backend.ops),
-      device_(*options.backend.device),
+      device_(*options_.backend.device),
       threads_owner_(std::move(threads)),
       threads_(*threads_owner_),
       weights_(std::move(weights)),

@@ -337,7 +337,7 @@ export interface NativeKernels {
 	linearLogprob(args: NativeArguments): void;
 	adamw(args: NativeArguments): void;
 	globalNorm(args: NativeArguments): number;
-	sample(args: NativeArguments): { token: number; logprob: number };
+	sample(args: NativeArguments): { tokens: Int32Array; logprobs: Float32Array };
 	preferenceLoss(args: NativeArguments): NativePreferenceLoss;
 	ropeTables(args: NativeArguments): { frequencies: Float32Array; cos: Float32Array; sin: Float32Array };
 	isas(): string[];

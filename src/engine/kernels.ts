@@ -352,19 +352,33 @@ export interface KernelSampling {
 	stream?: number | bigint;
 	/** Index of the token to draw, 0 for the first. */
 	position?: number;
-	/** Ids of prompt and output, for the penalty. i32 */
-	seen?: Tensor;
+	/** Ids of prompt and output, for the penalty. */
+	seen?: Int32Array;
+}
+
+/**
+ * Draws a token from each row of logits [n, V] f32, which are modified, each row with options of its own; logprobs are
+ * those of the final distributions.
+ * @param distributions [n, V] f32 receives them: 0 for tokens that are not kept
+ */
+function sampleRows(
+	logits: Tensor,
+	rows: readonly KernelSampling[],
+	distributions?: Tensor,
+): { tokens: Int32Array; logprobs: Float32Array } {
+	return call((k) => k.sample({ logits, rows, distributions }));
 }
 
 /** Draws a token from logits [V] f32, which are modified. logprob is that of the final distribution. */
 function sample(logits: Tensor, options: KernelSampling = {}): { token: number; logprob: number } {
-	return call((k) => k.sample({ ...options, logits }));
+	const { tokens, logprobs } = sampleRows(logits, [options]);
+	return { token: tokens[0] as number, logprob: logprobs[0] as number };
 }
 
 /** The distribution [V] that {@link sample} draws from: 0 for tokens that are not kept. logits are modified. */
 function samplingDistribution(logits: Tensor, options: KernelSampling = {}): Float32Array {
 	const distribution = tensor(logits.shape);
-	call((k) => k.sample({ ...options, logits, distribution }));
+	sampleRows(logits, [options], distribution);
 	return distribution.toFloat32Array();
 }
 
@@ -425,6 +439,7 @@ export const kernels = {
 	adamw,
 	globalNorm,
 	sample,
+	sampleRows,
 	samplingDistribution,
 	preferenceLoss,
 	dpoLoss,
