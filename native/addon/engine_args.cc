@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "addon/devices.h"
+
 namespace fintune {
 namespace addon {
 
@@ -23,8 +25,9 @@ int to_threads(const Options& o) {
 
 DType to_compute(const Options& o) {
   const std::string text = o.text("compute");
-  require(text == "f32" || text == "bf16", o.path("compute"), ": expected f32 or bf16, found ", text);
-  return text == "f32" ? DType::F32 : DType::BF16;
+  require(text == "f32" || text == "bf16" || text == "fp16", o.path("compute"),
+          ": expected f32, bf16 or fp16, found ", text);
+  return text == "f32" ? DType::F32 : text == "bf16" ? DType::BF16 : DType::F16;
 }
 
 RopeScaling parse_rope_scaling(const Napi::Value& v) {
@@ -75,7 +78,10 @@ ModelOptions parse_model_options(const Napi::Value& v) {
   const Options o(v, "init");
   ModelOptions options;
   options.config = parse_config(o.get("config"));
+  options.backend = backend_named(o.text("device"));
   options.compute = to_compute(o);
+  require(options.compute != DType::F16 || !options.backend.device->is_host(), o.path("compute"),
+          ": the CPU computes in f32 or bf16, found fp16");
   options.threads = to_threads(o);
   options.trainable = o.flag("trainable", false);
   return options;
@@ -183,14 +189,16 @@ Napi::Array shape_array(Napi::Env env, const std::vector<int64_t>& shape) {
 }
 
 Napi::Object parameter_object(Napi::Env env, const std::string& name, const std::vector<int64_t>& shape,
-                              const View& view) {
+                              Device& device, const View& view) {
   const size_t n = static_cast<size_t>(view.count());
   Napi::Float32Array data = Napi::Float32Array::New(env, n);
   if (view.dtype == DType::F32) {
-    std::memcpy(data.Data(), view.data, n * 4);
+    device.download(data.Data(), view.data, n * 4);
   } else {
+    std::vector<uint16_t> bits(n);
+    device.download(bits.data(), view.data, n * 2);
     for (size_t i = 0; i < n; ++i) {
-      data.Data()[i] = view.dtype == DType::BF16 ? to_float(view.as<bf16>()[i]) : to_float(view.as<f16>()[i]);
+      data.Data()[i] = view.dtype == DType::BF16 ? to_float(bf16{bits[i]}) : to_float(f16{bits[i]});
     }
   }
   Napi::Object object = Napi::Object::New(env);

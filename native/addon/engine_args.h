@@ -24,9 +24,9 @@ std::vector<int32_t> int_vector(const Napi::Value& v, const std::string& name);
 
 Napi::Object memory_plan_object(Napi::Env env, const MemoryPlan& plan);
 Napi::Array shape_array(Napi::Env env, const std::vector<int64_t>& shape);
-// {name, shape, data}: a copy of n floats, or of a view's elements widened to float.
+// {name, shape, data}: a copy of the elements of a view of the device's memory, widened to float.
 Napi::Object parameter_object(Napi::Env env, const std::string& name, const std::vector<int64_t>& shape,
-                              const View& view);
+                              Device& device, const View& view);
 
 }  // namespace addon
 }  // namespace fintune

@@ -97,7 +97,7 @@ Napi::Value rope_tables(const Napi::CallbackInfo& info) {
     }
   }
   const std::vector<float> frequencies = rope_frequencies(config);
-  RopeTables tables(config);
+  RopeTables tables(config, host_device());
   tables.ensure(positions);
   const auto copy = [&](const float* from, size_t n) {
     Napi::Float32Array array = Napi::Float32Array::New(info.Env(), n);

@@ -1,4 +1,5 @@
-// openModel, planModel, cpuInfo, and the class NativeModel but for training and generation.
+// openModel, planModel, cpuInfo, devices, and the class NativeModel but for training and generation.
+#include "addon/devices.h"
 #include "addon/engine_args.h"
 #include "addon/jobs.h"
 #include "addon/model_wrap.h"
@@ -93,7 +94,7 @@ Napi::Value plan_model(const Napi::CallbackInfo& info) {
       module.scale = 1;
       modules.push_back(module);
     }
-    model->adapters().push(std::make_shared<Adapter>(model->config(), modules));
+    model->adapters().push(std::make_shared<Adapter>(model->config(), modules, model->device()));
   }
   const std::vector<int32_t> lengths = int_vector(info[3], "lengths");
   const int64_t targets = to_integer(info[4], "targets");
@@ -114,6 +115,19 @@ Napi::Value cpu_info(const Napi::CallbackInfo& info) {
   object.Set("hasBf16", Napi::Boolean::New(env, cpu_has_bf16()));
   object.Set("cpus", Napi::Number::New(env, ThreadPool::available_cpus()));
   return object;
+}
+
+Napi::Value devices(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Array array = Napi::Array::New(env);
+  for (const DeviceInfo& device : device_infos()) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("name", device.name);
+    object.Set("kind", device.kind);
+    object.Set("bf16", Napi::Boolean::New(env, device.bf16));
+    array[array.Length()] = object;
+  }
+  return array;
 }
 
 }  // namespace
@@ -172,7 +186,8 @@ Napi::Value ModelWrap::AddAdapter(const Napi::CallbackInfo& info) {
     modules.push_back(module);
   }
   const Model::Lock lock = m->acquire_idle();
-  return Napi::Number::New(info.Env(), m->adapters().push(std::make_shared<Adapter>(m->config(), modules)));
+  return Napi::Number::New(info.Env(),
+                           m->adapters().push(std::make_shared<Adapter>(m->config(), modules, m->device())));
 }
 
 Napi::Value ModelWrap::PopAdapter(const Napi::CallbackInfo& info) {
@@ -216,7 +231,8 @@ Napi::Value ModelWrap::Parameters(const Napi::CallbackInfo& info) {
   const Model::Lock lock = model()->acquire_idle();
   Napi::Array array = Napi::Array::New(info.Env());
   for (const ParameterSlot& slot : model()->weights().parameters()) {
-    array[array.Length()] = parameter_object(info.Env(), slot.name, slot.shape, *slot.view);
+    array[array.Length()] =
+        parameter_object(info.Env(), slot.name, slot.shape, model()->device(), *slot.view);
   }
   return array;
 }
@@ -235,6 +251,7 @@ void init_model(Napi::Env env, Napi::Object exports) {
   export_function<open_model>(env, exports, "openModel");
   export_function<plan_model>(env, exports, "planModel");
   export_function<cpu_info>(env, exports, "cpuInfo");
+  export_function<devices>(env, exports, "devices");
 }
 
 }  // namespace addon

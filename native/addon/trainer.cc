@@ -1,6 +1,5 @@
 // The class NativeTrainer.
 #include <cmath>
-#include <cstring>
 
 #include "addon/engine_args.h"
 #include "addon/jobs.h"
@@ -98,7 +97,13 @@ Napi::Value TrainerWrap::Gradients(const Napi::CallbackInfo& info) {
        objective = parse_objective(info[1])](JobContext&) {
         outcome->result = trainer->gradients(batches, objective, [&] {
           for (const TrainedParameter& p : trainer->parameters()) {
-            outcome->values.emplace_back(p.gradient.f32(), p.gradient.f32() + p.gradient.count());
+            outcome->values.emplace_back(static_cast<size_t>(p.gradient.count()));
+            trainer->model().device().download(outcome->values.back().data(), p.gradient.data,
+                                               p.gradient.bytes());
+            const float scale = static_cast<float>(1 / trainer->loss_scale().value());
+            if (scale != 1) {
+              for (float& g : outcome->values.back()) g *= scale;
+            }
           }
         });
       },
@@ -108,7 +113,7 @@ Napi::Value TrainerWrap::Gradients(const Napi::CallbackInfo& info) {
         for (size_t i = 0; i < outcome->values.size(); ++i) {
           const TrainedParameter& p = trainer->parameters()[i];
           const View view(outcome->values[i].data(), DType::F32, p.gradient.rows, p.gradient.cols);
-          array[array.Length()] = parameter_object(env, p.name, p.shape, view);
+          array[array.Length()] = parameter_object(env, p.name, p.shape, host_device(), view);
         }
         object.Set("gradients", array);
         return object;
@@ -128,11 +133,11 @@ Napi::Value TrainerWrap::Evaluate(const Napi::CallbackInfo& info) {
 
 // Copies of one float array a parameter.
 template <typename Pick>
-Napi::Array parameter_array(Napi::Env env, const Trainer& trainer, Pick&& pick) {
+Napi::Array parameter_array(Napi::Env env, Trainer& trainer, Pick&& pick) {
   Napi::Array array = Napi::Array::New(env);
   for (const TrainedParameter& p : trainer.parameters()) {
     const View view(pick(p), DType::F32, p.value.rows, p.value.cols);
-    array[array.Length()] = parameter_object(env, p.name, p.shape, view);
+    array[array.Length()] = parameter_object(env, p.name, p.shape, trainer.model().device(), view);
   }
   return array;
 }
@@ -174,7 +179,7 @@ Napi::Value TrainerWrap::SetParameters(const Napi::CallbackInfo& info) {
   const std::vector<Source> sources = parse_parameters(info[0], *trainer(), "parameters");
   for (size_t i = 0; i < sources.size(); ++i) {
     const View& value = trainer()->parameters()[i].value;
-    std::memcpy(value.data, sources[i].data, static_cast<size_t>(value.count()) * 4);
+    trainer()->model().device().upload(value.data, sources[i].data, value.bytes());
   }
   return info.Env().Undefined();
 }
@@ -186,6 +191,11 @@ Napi::Value TrainerWrap::OptimizerState(const Napi::CallbackInfo& info) {
   object.Set("step", Napi::Number::New(env, static_cast<double>(trainer()->steps())));
   object.Set("m", parameter_array(env, *trainer(), [](const TrainedParameter& p) { return p.m; }));
   object.Set("v", parameter_array(env, *trainer(), [](const TrainedParameter& p) { return p.v; }));
+  const LossScale& scale = trainer()->loss_scale();
+  if (scale.adapts()) {
+    object.Set("lossScale", Napi::Number::New(env, scale.value()));
+    object.Set("lossScaleSteps", Napi::Number::New(env, static_cast<double>(scale.good_steps())));
+  }
   return object;
 }
 
@@ -199,8 +209,11 @@ Napi::Value TrainerWrap::SetOptimizerState(const Napi::CallbackInfo& info) {
   for (size_t i = 0; i < m.size(); ++i) {
     const TrainedParameter& p = trainer()->parameters()[i];
     const size_t bytes = static_cast<size_t>(p.value.count()) * 4;
-    std::memcpy(p.m, m[i].data, bytes);
-    std::memcpy(p.v, v[i].data, bytes);
+    trainer()->model().device().upload(p.m, m[i].data, bytes);
+    trainer()->model().device().upload(p.v, v[i].data, bytes);
+  }
+  if (trainer()->loss_scale().adapts() && o.has("lossScale")) {
+    trainer()->loss_scale().set(o.number("lossScale"), o.integer("lossScaleSteps"));
   }
   trainer()->set_steps(step);
   return info.Env().Undefined();

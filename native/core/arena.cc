@@ -1,4 +1,4 @@
-// Arena: an anonymous mapping, or a counter.
+// Arena: a block of a device, or a counter.
 #include "core/arena.h"
 
 #include <sys/mman.h>
@@ -11,8 +11,12 @@ const char* memory_kind_name(MemoryKind kind) {
   return names[static_cast<int>(kind)];
 }
 
-Arena::~Arena() {
-  if (base_ != nullptr) munmap(base_, capacity_);
+Arena::~Arena() { give_back(); }
+
+void Arena::give_back() {
+  if (base_ != nullptr) device_.release(base_, capacity_);
+  base_ = nullptr;
+  capacity_ = 0;
 }
 
 void Arena::measure() {
@@ -24,22 +28,17 @@ void Arena::measure() {
 }
 
 void Arena::reserve(size_t capacity) {
-  if (base_ != nullptr) munmap(base_, capacity_);
-  base_ = nullptr;
+  give_back();
   measuring_ = false;
   used_ = peak_ = 0;
   by_kind_ = {};
   peak_by_kind_ = {};
-  capacity_ = capacity == 0 ? kAlignment : capacity;
-  void* p =
-      mmap(nullptr, capacity_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED) {
-    capacity_ = 0;
-    fail(ErrorCode::OutOfMemory, "the system refused a block of ", capacity, " bytes");
-  }
-  base_ = static_cast<char*>(p);
+  const size_t size = capacity == 0 ? kAlignment : capacity;
+  base_ = static_cast<char*>(device_.allocate(size));
+  capacity_ = size;
 #ifdef MADV_HUGEPAGE
-  madvise(p, capacity_, MADV_HUGEPAGE);  // a wish: fewer page faults, and products that walk far apart rows
+  // A wish: fewer page faults, and products that walk far apart rows.
+  if (device_.is_host()) madvise(base_, capacity_, MADV_HUGEPAGE);
 #endif
 }
 

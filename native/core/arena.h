@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/device.h"
 #include "core/tensor.h"
 
 namespace fintune {
@@ -28,14 +29,16 @@ class Arena {
  public:
   static constexpr size_t kAlignment = 64;
 
-  Arena() = default;
+  // What it reserves is memory of `device`, which must outlive it.
+  explicit Arena(Device& device = host_device()) : device_(device) {}
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
   // Starts measuring: alloc returns addresses that must not be touched.
   void measure();
-  // Maps `capacity` bytes (anonymous, touched lazily). Throws OutOfMemory naming the bytes asked for.
+  // Takes `capacity` bytes from the device, in place of what it held. Throws OutOfMemory naming the bytes
+  // asked for.
   void reserve(size_t capacity);
   bool measuring() const { return measuring_; }
 
@@ -62,6 +65,9 @@ class Arena {
   const std::array<size_t, kMemoryKinds>& peak_by_kind() const { return peak_by_kind_; }
 
  private:
+  void give_back();
+
+  Device& device_;
   char* base_ = nullptr;
   size_t capacity_ = 0;
   size_t used_ = 0;

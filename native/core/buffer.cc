@@ -1,21 +1,17 @@
-// Buffer: an anonymous mapping, so that large blocks go back to the system when they are freed.
+// Buffer: a device's block, cleared.
 #include "core/buffer.h"
-
-#include <sys/mman.h>
-
-#include "core/error.h"
 
 namespace fintune {
 
-Buffer::Buffer(size_t bytes) : bytes_(bytes) {
+Buffer::Buffer(size_t bytes, Device& device) : device_(&device), bytes_(bytes) {
   if (bytes == 0) return;
-  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED) fail(ErrorCode::OutOfMemory, "the system refused a block of ", bytes, " bytes");
-  data_ = p;
+  data_ = device.allocate(bytes);
+  // A fresh mapping of the host is zero already, and stays untouched until it is used.
+  if (!device.is_host()) device.fill(data_, 0, bytes);
 }
 
 Buffer::~Buffer() {
-  if (data_ != nullptr) munmap(data_, bytes_);
+  if (data_ != nullptr) device_->release(data_, bytes_);
 }
 
 }  // namespace fintune

@@ -4,6 +4,7 @@
 #include "cpu/gemm/gemm.h"
 #include "cpu/isa.h"
 #include "cpu/simd.h"
+#include "ops/linear_checks.h"
 
 namespace fintune {
 namespace cpu {
@@ -11,32 +12,7 @@ namespace FINTUNE_ISA {
 
 namespace {
 
-constexpr int kMaxAdapters = 32;
 constexpr int64_t kDropoutRows = 256;  // rows of dx that pass through the dropout's own workspace at a time
-
-void check_adapters(const LoraPair* adapters, int count, const View& weight) {
-  require(count >= 0 && count <= kMaxAdapters, "a linear takes up to ", kMaxAdapters, " adapters, found ",
-          count);
-  for (int i = 0; i < count; ++i) {
-    const View &a = adapters[i].a, &b = adapters[i].b;
-    require(a.dtype == DType::F32 && b.dtype == DType::F32, "adapters are f32, found ", dtype_name(a.dtype),
-            " and ", dtype_name(b.dtype));
-    require(a.cols == weight.cols && b.rows == weight.rows && a.rows == b.cols, "an adapter of [", a.rows,
-            ", ", a.cols, "] and [", b.rows, ", ", b.cols, "] does not fit a weight of [", weight.rows, ", ",
-            weight.cols, "]");
-  }
-}
-
-void check_shape(const char* name, const View& v, int64_t rows, int64_t cols) {
-  require(v.rows == rows && v.cols == cols, name, " is [", v.rows, ", ", v.cols, "], expected [", rows, ", ",
-          cols, "]");
-}
-
-void check_dropout(const LoraDropout& d, int64_t rows) {
-  require(d.p >= 0 && d.p < 1, "dropout must be in [0, 1), found ", d.p);
-  require(d.first_row >= 0 && d.first_row + rows <= int64_t{0xFFFFFFFF},
-          "a step has at most 2^32 - 1 rows, found ", d.first_row + rows);
-}
 
 // keep[c] = 0 or 1 / (1 - p) for the columns of one row: column c takes word c % 4 of philox({c / 4, row,
 // site, step}, seed). Sixteen counters side by side, so that compilers turn the loops into vector code.
@@ -161,12 +137,9 @@ void add_column_sums(Exec& exec, const View& dy, float* out) {
 }  // namespace
 
 void linear_forward(Exec& exec, const LinearForward& in) {
+  check(in);
   const int64_t rows = in.x.rows;
-  check_shape("x", in.x, rows, in.weight.cols);
-  check_shape("y", in.y, rows, in.weight.rows);
-  check_adapters(in.adapters, in.adapter_count, in.weight);
-  const bool drops = in.adapter_count > 0 && in.dropout.p > 0;
-  if (drops) check_dropout(in.dropout, rows);
+  const bool masked = has_dropout(in.dropout, in.adapter_count, rows);
 
   ArenaScope scope(*exec.arena);
   const auto multiply = exec.rowwise ? gemm_rowwise : gemm;
@@ -175,13 +148,12 @@ void linear_forward(Exec& exec, const LinearForward& in) {
   for (int i = 0; i < in.adapter_count; ++i) {
     const LoraPair& pair = in.adapters[i];
     const bool last = i == in.adapter_count - 1;
-    if (last && in.u) check_shape("u", in.u, rows, pair.a.rows);
     const View u =
         last && in.u ? in.u : exec.arena->matrix(DType::F32, rows, pair.a.rows, MemoryKind::Workspace);
     {
       ArenaScope inner(*exec.arena);
       View x = in.x;
-      if (last && drops) {
+      if (last && masked) {
         x = exec.arena->matrix(in.x.dtype, rows, in.x.cols, MemoryKind::Workspace);
         apply_dropout(exec, in.dropout, in.x, x);
       }
@@ -194,16 +166,10 @@ void linear_forward(Exec& exec, const LinearForward& in) {
 }
 
 void linear_backward(Exec& exec, const LinearBackward& in) {
+  check(in);
   const int64_t rows = in.dy.rows;
-  check_shape("dy", in.dy, rows, in.weight.rows);
-  check_adapters(in.adapters, in.adapter_count, in.weight);
   const bool trains = static_cast<bool>(in.da);
-  require(trains == static_cast<bool>(in.db), "da and db are asked for together or not at all");
-  require(!trains || in.adapter_count > 0, "gradients of an adapter are asked for, but there is none");
-  if (in.dx) check_shape("dx", in.dx, rows, in.weight.cols);
-  if (trains || in.dweight) check_shape("x", in.x, rows, in.weight.cols);
-  const bool drops = in.adapter_count > 0 && in.dropout.p > 0;
-  if (drops) check_dropout(in.dropout, rows);
+  const bool masked = has_dropout(in.dropout, in.adapter_count, rows);
 
   ArenaScope scope(*exec.arena);
   View du[kMaxAdapters];
@@ -215,13 +181,9 @@ void linear_backward(Exec& exec, const LinearBackward& in) {
 
   if (trains) {
     const LoraPair& pair = in.adapters[in.adapter_count - 1];
-    check_shape("da", in.da, pair.a.rows, pair.a.cols);
-    check_shape("db", in.db, pair.b.rows, pair.b.cols);
-    require(in.da.dtype == DType::F32 && in.db.dtype == DType::F32, "gradients of an adapter are f32, found ",
-            dtype_name(in.da.dtype), " and ", dtype_name(in.db.dtype));
     ArenaScope inner(*exec.arena);
     View x = in.x;
-    if (drops) {
+    if (masked) {
       x = exec.arena->matrix(in.x.dtype, rows, in.x.cols, MemoryKind::Workspace);
       apply_dropout(exec, in.dropout, in.x, x);
     }
@@ -230,14 +192,10 @@ void linear_backward(Exec& exec, const LinearBackward& in) {
       u = exec.arena->matrix(DType::F32, rows, pair.a.rows, MemoryKind::Workspace);
       product(exec, Factor{x}, Factor{pair.a, true}, 1.0f, u, false);
     }
-    check_shape("u", u, rows, pair.a.rows);
     product(exec, Factor{du[in.adapter_count - 1], true}, Factor{x}, pair.scale, in.da, true);
     product(exec, Factor{in.dy, true}, Factor{u}, pair.scale, in.db, true);
   }
   if (in.dweight) {
-    check_shape("dweight", in.dweight, in.weight.rows, in.weight.cols);
-    require(in.dweight.dtype == DType::F32, "the gradient of a weight is f32, found ",
-            dtype_name(in.dweight.dtype));
     product(exec, Factor{in.dy, true}, Factor{in.x}, 1.0f, in.dweight, true);
   }
   if (in.dbias != nullptr) add_column_sums(exec, in.dy, in.dbias);
@@ -245,12 +203,12 @@ void linear_backward(Exec& exec, const LinearBackward& in) {
   if (in.dx) {
     Product products[kMaxAdapters + 1];
     products[0] = Product{Factor{in.dy}, Factor{in.weight}, 1.0f};
-    const int direct = drops ? in.adapter_count - 1 : in.adapter_count;
+    const int direct = masked ? in.adapter_count - 1 : in.adapter_count;
     for (int i = 0; i < direct; ++i) {
       products[i + 1] = Product{Factor{du[i]}, Factor{in.adapters[i].a}, in.adapters[i].scale};
     }
     gemm(exec, Gemm{products, direct + 1, in.dx, in.accumulate_dx, nullptr});
-    if (drops) add_dropped_gradient(exec, in.dropout, in.adapters[direct], du[direct], in.dx);
+    if (masked) add_dropped_gradient(exec, in.dropout, in.adapters[direct], du[direct], in.dx);
   }
 }
 

@@ -4,6 +4,7 @@
 #include "cpu/gemm/gemm.h"
 #include "cpu/isa.h"
 #include "cpu/simd.h"
+#include "ops/linear_checks.h"
 
 namespace fintune {
 namespace cpu {
@@ -88,32 +89,11 @@ void scale_row(float* z, int64_t n, float factor) {
 }  // namespace
 
 void linear_logprob(Exec& exec, const LinearLogprob& in) {
-  const int64_t rows = in.hidden.rows, width = in.hidden.cols, vocab = in.weight.rows;
-  require(in.weight.cols == width, "the head's weight is [", vocab, ", ", in.weight.cols, "], expected [",
-          vocab, ", ", width, "]");
-  const bool backward = in.weights != nullptr;
-  require(backward || (!in.dhidden && !in.dweight), "gradients of the head need the weights of its rows");
-  if (in.dhidden) {
-    require(in.dhidden.rows == rows && in.dhidden.cols == width, "dhidden is [", in.dhidden.rows, ", ",
-            in.dhidden.cols, "], expected [", rows, ", ", width, "]");
-  }
-  if (in.dweight) {
-    require(in.dweight.rows == vocab && in.dweight.cols == width && in.dweight.dtype == DType::F32,
-            "dweight is [", in.dweight.rows, ", ", in.dweight.cols, "], expected [", vocab, ", ", width,
-            "] in f32");
-  }
-  if (in.logits) {
-    require(in.logits.rows == rows && in.logits.cols == vocab && in.logits.dtype == DType::F32, "logits is [",
-            in.logits.rows, ", ", in.logits.cols, "], expected [", rows, ", ", vocab, "] in f32");
-  }
-  if (!exec.dry) {
-    for (int64_t t = 0; t < rows; ++t) {
-      require(in.targets[t] >= 0 && in.targets[t] < vocab, "target ", t, " is ", in.targets[t],
-              ", expected 0 to ", vocab - 1);
-    }
-  }
+  const int64_t rows = in.hidden.rows, vocab = in.weight.rows;
+  check(in);
+  if (!exec.dry) check_targets(in.targets, rows, vocab);
 
-  const bool gradient = backward && (in.dhidden || in.dweight);
+  const bool gradient = in.dhidden || in.dweight;
   const bool in_place = in.logits && !gradient;  // no workspace: the logits are wanted as they are
   const int64_t chunk = chunk_rows(rows, vocab);
   ArenaScope scope(*exec.arena);

@@ -8,6 +8,13 @@
 
 #include "ops/legend.h"
 
+// Executed within a kernel by test builds, where it reads the host's memory.
+#ifdef FINTUNE_SIMT
+#define FINTUNE_UNWATCHED __attribute__((no_sanitize("thread")))
+#else
+#define FINTUNE_UNWATCHED
+#endif
+
 namespace fintune {
 namespace cuda {
 
@@ -42,10 +49,13 @@ struct Bound {
     void* arguments[sizeof...(P) + 1] = {const_cast<void*>(static_cast<const void*>(&std::get<I>(values)))...,
                                          nullptr};
     launch.arguments = arguments;
-    launch.call = [](const void* kernel, void** a) {
-      reinterpret_cast<Kernel>(const_cast<void*>(kernel))(*static_cast<P*>(a[I])...);
-    };
+    launch.call = call<I...>;
     launch_kernel(exec, launch);
+  }
+
+  template <size_t... I>
+  FINTUNE_UNWATCHED static void call(const void* kernel, void** arguments) {
+    reinterpret_cast<Kernel>(const_cast<void*>(kernel))(*static_cast<P*>(arguments[I])...);
   }
 };
 

@@ -1,4 +1,4 @@
-// KvCache: one lazily touched block a slot.
+// KvCache: one block a slot.
 #include "generate/kv_cache.h"
 
 namespace fintune {
@@ -7,11 +7,11 @@ size_t KvCache::bytes(const ModelConfig& config, DType type, int64_t slots, int6
   return static_cast<size_t>(slots * config.num_layers * 2 * capacity * config.kv_size()) * dtype_size(type);
 }
 
-KvCache::KvCache(const ModelConfig& config, DType type, int64_t slots, int64_t capacity)
+KvCache::KvCache(const ModelConfig& config, DType type, int64_t slots, int64_t capacity, Device& device)
     : row_bytes_(static_cast<size_t>(config.kv_size()) * dtype_size(type)),
       layers_(config.num_layers),
       capacity_(capacity) {
-  for (int64_t s = 0; s < slots; ++s) slots_.emplace_back(bytes(config, type, 1, capacity));
+  for (int64_t s = 0; s < slots; ++s) slots_.emplace_back(bytes(config, type, 1, capacity), device);
 }
 
 const KvCacheView& KvCache::view(const std::vector<int>& slots) {

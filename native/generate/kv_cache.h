@@ -8,12 +8,12 @@
 
 namespace fintune {
 
-// A fixed number of slots, each with room for the same number of tokens of one sequence. Pages of a slot are
-// touched only as far as its sequences reach.
+// A fixed number of slots, each with room for the same number of tokens of one sequence. On the host, pages
+// of a slot are touched only as far as its sequences reach.
 class KvCache {
  public:
   // `type`: the activation type. Throws OutOfMemory.
-  KvCache(const ModelConfig& config, DType type, int64_t slots, int64_t capacity);
+  KvCache(const ModelConfig& config, DType type, int64_t slots, int64_t capacity, Device& device);
 
   static size_t bytes(const ModelConfig& config, DType type, int64_t slots, int64_t capacity);
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "core/arena.h"
 #include "core/error.h"
@@ -39,18 +38,18 @@ size_t padded(int64_t floats) {
   return (bytes + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
 }
 
-void copy_factor(float* to, const float* from, int64_t count, const std::string& name) {
+void copy_factor(Device& device, float* to, const float* from, int64_t count, const std::string& name) {
   for (int64_t i = 0; i < count; ++i) {
     if (!std::isfinite(from[i])) {
       fail(ErrorCode::Adapter, name, ": element ", i, " is ", from[i], ", expected finite numbers");
     }
   }
-  std::memcpy(to, from, static_cast<size_t>(count) * 4);
+  device.upload(to, from, static_cast<size_t>(count) * 4);
 }
 
 }  // namespace
 
-Adapter::Adapter(const ModelConfig& config, const std::vector<LoraModuleSource>& sources) {
+Adapter::Adapter(const ModelConfig& config, const std::vector<LoraModuleSource>& sources, Device& device) {
   if (sources.empty()) fail(ErrorCode::Adapter, "an adapter needs at least one module, found none");
   index_.assign(static_cast<size_t>(config.num_layers * kSites), -1);
   std::vector<const LoraModuleSource*> by_place(index_.size(), nullptr);
@@ -80,7 +79,7 @@ Adapter::Adapter(const ModelConfig& config, const std::vector<LoraModuleSource>&
     bytes_ += padded(source.r * shape.in) + padded(source.r * shape.out);
   }
   const bool planned = sources.front().a == nullptr;
-  if (!planned) memory_ = Buffer(bytes_);
+  if (!planned) memory_ = Buffer(bytes_, device);
   // A plan's views are not null, as everywhere, and never touched.
   char* next = planned ? reinterpret_cast<char*>(Arena::kAlignment) : memory_.data();
   for (size_t place = 0; place < by_place.size(); ++place) {
@@ -96,8 +95,8 @@ Adapter::Adapter(const ModelConfig& config, const std::vector<LoraModuleSource>&
     next += padded(pair.b.count());
     pair.scale = source->scale;
     if (!planned) {
-      copy_factor(pair.a.f32(), source->a, pair.a.count(), source->name + ".lora_A");
-      copy_factor(pair.b.f32(), source->b, pair.b.count(), source->name + ".lora_B");
+      copy_factor(device, pair.a.f32(), source->a, pair.a.count(), source->name + ".lora_A");
+      copy_factor(device, pair.b.f32(), source->b, pair.b.count(), source->name + ".lora_B");
     }
     index_[place] = static_cast<int>(modules_.size());
     modules_.push_back({source->name, layer, site, pair});

@@ -32,10 +32,10 @@ class Adapter {
     LoraPair pair;  // views of this adapter's own memory
   };
 
-  // Copies the factors. Throws Error(Adapter), naming the module, for one that the model does not have or
-  // that cannot carry an adapter (embeddings, lm_head), for a wrong number of elements, for one given twice,
-  // for a value that is not finite, and for an adapter without modules.
-  Adapter(const ModelConfig& config, const std::vector<LoraModuleSource>& sources);
+  // Copies the factors to the device. Throws Error(Adapter), naming the module, for one that the model does
+  // not have or that cannot carry an adapter (embeddings, lm_head), for a wrong number of elements, for one
+  // given twice, for a value that is not finite, and for an adapter without modules.
+  Adapter(const ModelConfig& config, const std::vector<LoraModuleSource>& sources, Device& device);
 
   const std::vector<Module>& modules() const { return modules_; }  // by layer, then site
   // Null where this linear is not adapted.

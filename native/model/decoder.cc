@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "model/decoder_parts.h"
+#include "model/staging.h"
 
 namespace fintune {
 
@@ -142,11 +143,11 @@ void Decoder::apply(Exec& exec, int64_t layer, Site site, View x, View y, View u
   ops_.linear_forward(exec, op);
 }
 
-void Decoder::rotate(Exec& exec, const PackedBatch& batch, View x, int64_t heads, bool inverse) const {
+void Decoder::rotate(Exec& exec, const StagedBatch& staged, View x, int64_t heads, bool inverse) const {
   Rope op{};
   op.x = x;
   op.heads = heads;
-  op.positions = batch.positions;
+  op.positions = staged.positions;
   op.cos = rope_.cos();
   op.sin = rope_.sin();
   op.max_position = rope_.positions();
@@ -154,10 +155,49 @@ void Decoder::rotate(Exec& exec, const PackedBatch& batch, View x, int64_t heads
   ops_.rope(exec, op);
 }
 
+StagedBatch Decoder::stage(Exec& exec, const PackedBatch& batch, bool decoding) const {
+  StagedBatch on;
+  on.ids = staged(exec, batch.ids, batch.tokens);
+  on.positions = staged(exec, batch.positions, batch.tokens);
+  on.cu_seqlens = staged(exec, batch.cu_seqlens, batch.sequences + 1);
+  on.rows = staged(exec, batch.rows, batch.row_count);
+  if (!decoding) return on;
+  require(batch.tokens == batch.sequences, "decoding takes one token a sequence, found ", batch.tokens,
+          " tokens of ", batch.sequences, " sequences");
+  const size_t bytes = static_cast<size_t>(batch.tokens) * sizeof(int32_t);
+  void* const lengths = exec.arena->alloc(bytes, MemoryKind::Workspace);
+  on.lengths = static_cast<const int32_t*>(lengths);
+  if (exec.dry) return on;
+  std::vector<int32_t> values(batch.positions, batch.positions + batch.tokens);
+  for (int32_t& length : values) ++length;
+  exec.device->upload(lengths, values.data(), bytes);
+  return on;
+}
+
+// Writes the keys and values of the batch's tokens at their positions.
+void Decoder::store_in_cache(Exec& exec, const PackedBatch& batch, int64_t layer, const LayerActivations& a,
+                             const KvCacheView& cache) const {
+  const size_t row = static_cast<size_t>(config_.kv_size()) * dtype_size(a.k.dtype);
+  std::vector<void*> to_k(static_cast<size_t>(batch.tokens)), to_v(to_k.size());
+  for (int64_t s = 0; s < batch.sequences && !exec.dry; ++s) {
+    const size_t place = static_cast<size_t>(layer * batch.sequences + s);
+    for (int32_t t = batch.cu_seqlens[s]; t < batch.cu_seqlens[s + 1]; ++t) {
+      const int32_t position = batch.positions[t];
+      require(position < cache.capacity[s], "the cache of sequence ", s, " holds ", cache.capacity[s],
+              " tokens, found position ", position);
+      const size_t offset = static_cast<size_t>(position) * row;
+      to_k[static_cast<size_t>(t)] = static_cast<char*>(cache.k[place]) + offset;
+      to_v[static_cast<size_t>(t)] = static_cast<char*>(cache.v[place]) + offset;
+    }
+  }
+  ops_.store_rows(exec, StoreRows{a.k, to_k.data()});
+  ops_.store_rows(exec, StoreRows{a.v, to_v.data()});
+}
+
 // From the residual stream x (+ delta) to the output projection, written to `out`.
-void Decoder::attention_part(Exec& exec, const PackedBatch& batch, int64_t layer, const LayerActivations& a,
-                             View x, View delta, View out, const LoraDropout* dropout,
-                             const KvCacheView* cache) const {
+void Decoder::attention_part(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, int64_t layer,
+                             const LayerActivations& a, View x, View delta, View out,
+                             const LoraDropout* dropout, const KvCacheView* cache) const {
   const ModelConfig& c = config_;
   const LayerTensors& w = tensors(layer);
   const auto u = [&](Site site) { return a.u[static_cast<int>(site)]; };
@@ -172,38 +212,17 @@ void Decoder::attention_part(Exec& exec, const PackedBatch& batch, int64_t layer
     add_residual(exec, ops_, heads_as_rows(k, c.head_dim), View(), View(), w.k_norm, c.rms_norm_eps,
                  heads_as_rows(a.k, c.head_dim), a.k_rstd);
   }
-  rotate(exec, batch, a.q, c.num_heads, false);
-  rotate(exec, batch, a.k, c.num_kv_heads, false);
+  rotate(exec, staged, a.q, c.num_heads, false);
+  rotate(exec, staged, a.k, c.num_kv_heads, false);
 
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)));
-  if (cache != nullptr && !exec.dry) {
-    const size_t row = static_cast<size_t>(c.kv_size()) * dtype_size(a.k.dtype);
-    std::vector<void*> to_k(static_cast<size_t>(batch.tokens)), to_v(to_k.size());
-    for (int64_t s = 0; s < batch.sequences; ++s) {
-      const size_t place = static_cast<size_t>(layer * batch.sequences + s);
-      for (int32_t t = batch.cu_seqlens[s]; t < batch.cu_seqlens[s + 1]; ++t) {
-        const int32_t position = batch.positions[t];
-        require(position < cache->capacity[s], "the cache of sequence ", s, " holds ", cache->capacity[s],
-                " tokens, found position ", position);
-        to_k[static_cast<size_t>(t)] =
-            static_cast<char*>(cache->k[place]) + static_cast<size_t>(position) * row;
-        to_v[static_cast<size_t>(t)] =
-            static_cast<char*>(cache->v[place]) + static_cast<size_t>(position) * row;
-      }
-    }
-    ops_.store_rows(exec, StoreRows{a.k, to_k.data()});
-    ops_.store_rows(exec, StoreRows{a.v, to_v.data()});
-  }
+  if (cache != nullptr) store_in_cache(exec, batch, layer, a, *cache);
   if (cache != nullptr && exec.rowwise) {
-    require(batch.tokens == batch.sequences, "decoding takes one token a sequence, found ", batch.tokens,
-            " tokens of ", batch.sequences, " sequences");
-    std::vector<int32_t> lengths(static_cast<size_t>(batch.tokens), 1);
-    for (size_t t = 0; t < lengths.size() && !exec.dry; ++t) lengths[t] = batch.positions[t] + 1;
     AttentionDecode op{};
     op.q = a.q;
     op.keys = exec.dry ? nullptr : cache->k + layer * batch.sequences;
     op.values = exec.dry ? nullptr : cache->v + layer * batch.sequences;
-    op.lengths = lengths.data();
+    op.lengths = staged.lengths;
     op.kv_dtype = a.k.dtype;
     op.kv_stride = c.kv_size();
     op.heads = c.num_heads;
@@ -217,7 +236,7 @@ void Decoder::attention_part(Exec& exec, const PackedBatch& batch, int64_t layer
     op.q = a.q;
     op.k = a.k;
     op.v = a.v;
-    op.cu_seqlens = batch.cu_seqlens;
+    op.cu_seqlens = staged.cu_seqlens;
     op.sequences = batch.sequences;
     op.heads = c.num_heads;
     op.kv_heads = c.num_kv_heads;
@@ -253,6 +272,8 @@ View Decoder::forward(Exec& exec, const PackedBatch& batch, Activations* keep,
     rope_.ensure(*std::max_element(batch.positions, batch.positions + tokens) + int64_t{1});
   }
   const LoraDropout* dropout = keep != nullptr && keep->dropout.p > 0 ? &keep->dropout : nullptr;
+  const StagedBatch staged = stage(exec, batch, cache != nullptr && exec.rowwise);
+  if (keep != nullptr) keep->staged = staged;
   if (keep != nullptr) {
     keep->layers.clear();
     for (int64_t l = 0; l < c.num_layers; ++l) {
@@ -268,7 +289,7 @@ View Decoder::forward(Exec& exec, const PackedBatch& batch, Activations* keep,
   const View stream = arena.matrix(kStream, tokens, c.hidden_size, kind);
   const View delta = arena.matrix(kStream, tokens, c.hidden_size, kind);
   View x = keep != nullptr && lowest_ == 0 ? keep->layers.front().input : stream;
-  ops_.embedding_forward(exec, EmbeddingForward{batch.ids, weights_.embed, x});
+  ops_.embedding_forward(exec, EmbeddingForward{staged.ids, weights_.embed, x});
   View pending;  // what the layer before adds to x
   for (int64_t l = 0; l < c.num_layers; ++l) {
     check_abort(exec);
@@ -279,7 +300,7 @@ View Decoder::forward(Exec& exec, const PackedBatch& batch, Activations* keep,
     if (!room.input) room.input = stream;
     if (!room.middle) room.middle = stream;
     const LayerActivations a = complete(arena, tokens, type, room, kept);
-    attention_part(exec, batch, l, a, x, pending, delta, dropout, cache);
+    attention_part(exec, batch, staged, l, a, x, pending, delta, dropout, cache);
     mlp_part(exec, l, a, delta, delta, dropout);
     x = a.middle;
     pending = delta;
@@ -289,8 +310,8 @@ View Decoder::forward(Exec& exec, const PackedBatch& batch, Activations* keep,
   if (batch.rows != nullptr) {
     last = arena.matrix(kStream, batch.row_count, c.hidden_size, kind);
     const View last_delta = arena.matrix(kStream, batch.row_count, c.hidden_size, kind);
-    ops_.gather_rows(exec, GatherRows{x, batch.rows, last});
-    ops_.gather_rows(exec, GatherRows{delta, batch.rows, last_delta});
+    ops_.gather_rows(exec, GatherRows{x, staged.rows, last});
+    ops_.gather_rows(exec, GatherRows{delta, staged.rows, last_delta});
     pending = last_delta;
   }
   add_residual(exec, ops_, last, pending, keep != nullptr ? keep->final_input : last, weights_.norm,

@@ -13,8 +13,8 @@
 
 namespace fintune {
 
-// A packed batch: T tokens of N sequences (ops/legend.h). While a plan is measured (Exec::dry) nothing is
-// read; only the sizes count, and whether rows is null.
+// A packed batch: T tokens of N sequences (ops/legend.h), in arrays of the host. While a plan is measured
+// (Exec::dry) nothing is read; only the sizes count, and whether rows is null.
 struct PackedBatch {
   const int32_t* ids = nullptr;
   const int32_t* positions =
@@ -28,6 +28,15 @@ struct PackedBatch {
   int64_t row_count = 0;
 
   int64_t outputs() const { return rows == nullptr ? tokens : row_count; }
+};
+
+// The same arrays where ops read them, in the arena unless the device is the host.
+struct StagedBatch {
+  const int32_t* ids = nullptr;
+  const int32_t* positions = nullptr;
+  const int32_t* cu_seqlens = nullptr;
+  const int32_t* rows = nullptr;
+  const int32_t* lengths = nullptr;  // [T] decoding: tokens of each sequence, the new one included
 };
 
 // What the backward pass keeps: everything, what is dear to compute (norms and SwiGLU are done again), or
@@ -60,6 +69,7 @@ struct Activations {
   Recompute recompute = Recompute::None;
   LoraDropout dropout;  // p, seed, step and first_row; site is set per linear
   // Filled by forward:
+  StagedBatch staged;
   std::vector<LayerActivations> layers;
   View final_input;  // residual stream before the last norm, only the rows wanted, f32
   float* final_rstd = nullptr;
@@ -118,13 +128,17 @@ class Decoder {
   void apply(Exec& exec, int64_t layer, Site site, View x, View y, View u, const LoraDropout* dropout) const;
   void apply_backward(Exec& exec, int64_t layer, Site site, View dy, View x, View u, View dx, bool accumulate,
                       const LoraDropout& dropout, Gradients& gradients) const;
-  void attention_part(Exec& exec, const PackedBatch& batch, int64_t layer, const LayerActivations& a, View x,
-                      View delta, View out, const LoraDropout* dropout, const KvCacheView* cache) const;
+  StagedBatch stage(Exec& exec, const PackedBatch& batch, bool decoding) const;
+  void attention_part(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, int64_t layer,
+                      const LayerActivations& a, View x, View delta, View out, const LoraDropout* dropout,
+                      const KvCacheView* cache) const;
+  void store_in_cache(Exec& exec, const PackedBatch& batch, int64_t layer, const LayerActivations& a,
+                      const KvCacheView& cache) const;
   void mlp_part(Exec& exec, int64_t layer, const LayerActivations& a, View delta, View out,
                 const LoraDropout* dropout) const;
   void layer_backward(Exec& exec, const PackedBatch& batch, int64_t layer, const Activations& kept,
                       View dresidual, Gradients& gradients) const;
-  void rotate(Exec& exec, const PackedBatch& batch, View x, int64_t heads, bool inverse) const;
+  void rotate(Exec& exec, const StagedBatch& staged, View x, int64_t heads, bool inverse) const;
 
   const OpTable& ops_;
   const ModelConfig& config_;

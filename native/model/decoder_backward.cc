@@ -66,7 +66,7 @@ void Decoder::layer_backward(Exec& exec, const PackedBatch& batch, int64_t layer
   const auto u = [&](Site site) { return a.u[static_cast<int>(site)]; };
   if (kept.recompute == Recompute::Full) {
     const View delta = arena.matrix(kStream, tokens, c.hidden_size, kind);
-    attention_part(exec, batch, layer, a, a.input, View(), delta, forward_dropout, nullptr);
+    attention_part(exec, batch, kept.staged, layer, a, a.input, View(), delta, forward_dropout, nullptr);
     mlp_part(exec, layer, a, delta, View(), forward_dropout);
   } else if (kept.recompute == Recompute::Selective) {
     if (needs_input(layer, {Site::Q, Site::K, Site::V})) {
@@ -121,7 +121,7 @@ void Decoder::layer_backward(Exec& exec, const PackedBatch& batch, int64_t layer
   op.y = a.attention;
   op.dy = dattention;
   op.lse = a.lse;
-  op.cu_seqlens = batch.cu_seqlens;
+  op.cu_seqlens = kept.staged.cu_seqlens;
   op.sequences = batch.sequences;
   op.heads = c.num_heads;
   op.kv_heads = c.num_kv_heads;
@@ -131,8 +131,8 @@ void Decoder::layer_backward(Exec& exec, const PackedBatch& batch, int64_t layer
   op.dk = dk;
   op.dv = dv;
   ops_.attention_backward(exec, op);
-  rotate(exec, batch, dq, c.num_heads, true);
-  rotate(exec, batch, dk, c.num_kv_heads, true);
+  rotate(exec, kept.staged, dq, c.num_heads, true);
+  rotate(exec, kept.staged, dk, c.num_kv_heads, true);
   if (c.qk_norm) {
     const auto head_norm = [&](View d, View raw, const View& weight, const float* rstd, View dweight) {
       RmsNormBackward norm{};
@@ -175,14 +175,14 @@ void Decoder::backward(Exec& exec, const PackedBatch& batch, Activations& kept, 
     op.accumulate = false;
     op.dweight = everything_ ? gradients.full.norm.f32() : nullptr;
     ops_.rmsnorm_backward(exec, op);
-    if (batch.rows != nullptr) ops_.scatter_rows(exec, ScatterRows{doutput, batch.rows, dresidual});
+    if (batch.rows != nullptr) ops_.scatter_rows(exec, ScatterRows{doutput, kept.staged.rows, dresidual});
   }
   for (int64_t l = config_.num_layers - 1; l >= lowest_; --l) {
     check_abort(exec);
     layer_backward(exec, batch, l, kept, dresidual, gradients);
   }
   if (everything_)
-    ops_.embedding_backward(exec, EmbeddingBackward{batch.ids, dresidual, gradients.full.embed});
+    ops_.embedding_backward(exec, EmbeddingBackward{kept.staged.ids, dresidual, gradients.full.embed});
 }
 
 }  // namespace fintune

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "cpu/dispatch.h"
+#include "model/staging.h"
 
 namespace fintune {
 
@@ -47,24 +47,27 @@ void check_config(const ModelConfig& c) {
 
 Model::Model(const ModelOptions& options, std::unique_ptr<ThreadPool> threads, Weights weights)
     : options_(options),
-      ops_(cpu_table()),
+      ops_(*options.backend.ops),
+      device_(*options_.backend.device),
       threads_owner_(std::move(threads)),
       threads_(*threads_owner_),
       weights_(std::move(weights)),
-      rope_(options_.config) {}
+      rope_(options_.config, device_),
+      arena_(device_) {}
 
 std::shared_ptr<Model> Model::open(const ModelOptions& o, const std::vector<FileSource>& files,
                                    const std::vector<TensorSource>& tensors) {
   check_config(o.config);
   auto threads = std::make_unique<ThreadPool>(o.threads);
-  Weights weights = Weights::load(o.config, files, tensors, o.compute, o.trainable, *threads);
+  Weights weights =
+      Weights::load(o.config, files, tensors, o.compute, o.trainable, *threads, *o.backend.device);
   return std::shared_ptr<Model>(new Model(o, std::move(threads), std::move(weights)));
 }
 
 std::shared_ptr<Model> Model::random(const ModelOptions& o, uint64_t seed, float std) {
   check_config(o.config);
   auto threads = std::make_unique<ThreadPool>(o.threads);
-  Weights weights = Weights::random(o.config, seed, std, o.compute, o.trainable, *threads);
+  Weights weights = Weights::random(o.config, seed, std, o.compute, o.trainable, *threads, *o.backend.device);
   return std::shared_ptr<Model>(new Model(o, std::move(threads), std::move(weights)));
 }
 
@@ -91,6 +94,7 @@ Model::Lock Model::acquire_idle() {
 Exec Model::exec(Arena& arena, bool dry, const std::atomic<bool>* aborted) {
   Exec e;
   e.threads = &threads_;
+  e.device = &device_;
   e.arena = &arena;
   e.dry = dry;
   e.compute = options_.compute;
@@ -170,14 +174,18 @@ Scores Model::score(const ScoreRequest& request, const std::atomic<bool>* aborte
       LinearLogprob head{};
       head.hidden = decoder.forward(exec, batch, nullptr, nullptr);
       head.weight = decoder.head();
-      head.targets = targets.data();
-      head.logprob = logprob.data();
-      head.entropy = request.entropy ? entropy.data() : nullptr;
-      if (request.logits) {
-        head.logits = View(scores.logits.data() + static_cast<size_t>(begin) * static_cast<size_t>(vocab),
-                           DType::F32, n, vocab);
-      }
+      head.targets = staged(exec, targets.data(), n);
+      head.logprob = room_for(exec, logprob.data(), n);
+      float* const host_entropy = request.entropy ? entropy.data() : nullptr;
+      head.entropy = room_for(exec, host_entropy, n);
+      float* const host_logits =
+          request.logits ? scores.logits.data() + static_cast<size_t>(begin) * static_cast<size_t>(vocab)
+                         : nullptr;
+      head.logits = View(room_for(exec, host_logits, n * vocab, MemoryKind::Logits), DType::F32, n, vocab);
       ops_.linear_logprob(exec, head);
+      fetch(exec, logprob.data(), head.logprob, n);
+      fetch(exec, host_entropy, head.entropy, n);
+      fetch(exec, host_logits, head.logits.f32(), n * vocab);
     });
     for (size_t i = 0; i < rows.size(); ++i) {
       if (!counts[i]) continue;

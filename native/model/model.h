@@ -8,14 +8,17 @@
 #include <vector>
 
 #include "model/decoder.h"
+#include "ops/backend.h"
 
 namespace fintune {
 
 struct ModelOptions {
   ModelConfig config;
-  DType compute = DType::F32;  // F32 or BF16: type of activations and of the operands of products
-  int threads = 0;             // 0: all CPUs of this process
-  bool trainable = false;      // all parameters are held in f32 and may be trained
+  Backend backend;
+  // Type of activations and of the operands of products: F32, BF16; on a GPU also F16.
+  DType compute = DType::F32;
+  int threads = 0;         // 0: all CPUs of this process
+  bool trainable = false;  // all parameters are held in f32 and may be trained
 };
 
 // Bytes of each kind at the peak.
@@ -46,6 +49,7 @@ class Model {
   const ModelConfig& config() const { return options_.config; }
   DType compute() const { return options_.compute; }
   const OpTable& ops() const { return ops_; }
+  Device& device() const { return device_; }
   Weights& weights() { return weights_; }
   AdapterStack& adapters() { return stack_; }
   ThreadPool& threads() { return threads_; }
@@ -79,6 +83,7 @@ class Model {
 
   ModelOptions options_;
   const OpTable& ops_;
+  Device& device_;
   std::unique_ptr<ThreadPool> threads_owner_;
   ThreadPool& threads_;
   Weights weights_;

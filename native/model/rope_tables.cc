@@ -40,17 +40,21 @@ std::vector<float> rope_frequencies(const ModelConfig& c) {
 void RopeTables::ensure(int64_t positions) {
   if (positions <= positions_) return;
   const size_t half = frequencies_.size();
-  const int64_t target = std::max(positions, 2 * positions_);
-  cos_.resize(static_cast<size_t>(target) * half);
-  sin_.resize(static_cast<size_t>(target) * half);
-  for (int64_t p = positions_; p < target; ++p) {
+  const size_t target = static_cast<size_t>(std::max(positions, 2 * positions_));
+  std::vector<float> cos(target * half), sin(target * half);
+  for (size_t p = 0; p < target; ++p) {
     for (size_t j = 0; j < half; ++j) {
       const float angle = static_cast<float>(p) * frequencies_[j];
-      cos_[static_cast<size_t>(p) * half + j] = std::cos(angle);
-      sin_[static_cast<size_t>(p) * half + j] = std::sin(angle);
+      cos[p * half + j] = std::cos(angle);
+      sin[p * half + j] = std::sin(angle);
     }
   }
-  positions_ = target;
+  const size_t bytes = target * half * sizeof(float);
+  cos_ = Buffer(bytes, device_);
+  sin_ = Buffer(bytes, device_);
+  device_.upload(cos_.data(), cos.data(), bytes);
+  device_.upload(sin_.data(), sin.data(), bytes);
+  positions_ = static_cast<int64_t>(target);
 }
 
 }  // namespace fintune

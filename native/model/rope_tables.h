@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "core/buffer.h"
 #include "model/config.h"
 
 namespace fintune {
@@ -14,16 +15,19 @@ std::vector<float> rope_frequencies(const ModelConfig& config);
 
 class RopeTables {
  public:
-  explicit RopeTables(const ModelConfig& config) : frequencies_(rope_frequencies(config)) {}
+  RopeTables(const ModelConfig& config, Device& device)
+      : device_(device), frequencies_(rope_frequencies(config)) {}
   // Makes the tables hold positions 0 .. positions-1.
   void ensure(int64_t positions);
   int64_t positions() const { return positions_; }
-  const float* cos() const { return cos_.data(); }  // [positions, K/2]
-  const float* sin() const { return sin_.data(); }
+  // [positions, K/2], the device's memory; valid until ensure makes them grow.
+  const float* cos() const { return cos_.floats(); }
+  const float* sin() const { return sin_.floats(); }
 
  private:
+  Device& device_;
   std::vector<float> frequencies_;
-  std::vector<float> cos_, sin_;
+  Buffer cos_, sin_;
   int64_t positions_ = 0;
 };
 

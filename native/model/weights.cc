@@ -122,8 +122,10 @@ void for_blocks(ThreadPool& threads, const std::vector<ParameterSlot>& slots, Fn
 void store_element(const View& view, int64_t i, float x) {
   if (view.dtype == DType::F32) {
     view.as<float>()[i] = x;
-  } else {
+  } else if (view.dtype == DType::BF16) {
     view.as<bf16>()[i] = to_bf16(x);
+  } else {
+    view.as<f16>()[i] = from_float<f16>(x);
   }
 }
 
@@ -138,16 +140,29 @@ Weights::Weights(const ModelConfig& config, DType compute, bool trainable)
 
 DType Weights::kept_dtype(const ParameterSlot& slot, DType file) const {
   if (trainable_ || !slot.is_matrix()) return DType::F32;
-  return compute_ == DType::BF16 ? DType::BF16 : file;
+  return compute_ == DType::F32 ? file : compute_;
 }
 
 void Weights::tie() {
   if (config_.tie_word_embeddings) tensors_.head = tensors_.embed;
 }
 
+void Weights::move_to(Device& device) {
+  if (device.is_host()) return;
+  std::vector<Buffer> moved;
+  for (const ParameterSlot& slot : parameters()) {
+    View& view = *slot.view;
+    moved.emplace_back(view.bytes(), device);
+    device.upload(moved.back().data(), view.data, view.bytes());
+    view.data = moved.back().data();
+  }
+  copies_ = std::move(moved);
+  mappings_.clear();
+}
+
 Weights Weights::load(const ModelConfig& config, const std::vector<FileSource>& files,
                       const std::vector<TensorSource>& sources, DType compute, bool trainable,
-                      ThreadPool& threads) {
+                      ThreadPool& threads, Device& device) {
   Weights w(config, compute, trainable);
   for (size_t i = 0; i < files.size(); ++i) {
     w.mappings_.push_back(std::make_shared<Mapping>(files[i], static_cast<int64_t>(i)));
@@ -259,12 +274,13 @@ Weights Weights::load(const ModelConfig& config, const std::vector<FileSource>& 
     fail(ErrorCode::Weights, slots[p].name, ": element ", i, " is ", read_element(data, found[p]->dtype, i),
          ", expected finite numbers");
   }
+  w.move_to(device);
   w.tie();
   return w;
 }
 
 Weights Weights::random(const ModelConfig& config, uint64_t seed, float std, DType compute, bool trainable,
-                        ThreadPool& threads) {
+                        ThreadPool& threads, Device& device) {
   Weights w(config, compute, trainable);
   std::vector<ParameterSlot> slots = w.parameters();
   for (const ParameterSlot& slot : slots) {
@@ -291,6 +307,7 @@ Weights Weights::random(const ModelConfig& config, uint64_t seed, float std, DTy
       if (i + 1 < to) store_element(view, i + 1, radius * std::sin(angle));
     }
   });
+  w.move_to(device);
   w.tie();
   return w;
 }

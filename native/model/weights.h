@@ -1,4 +1,5 @@
-// A model's parameters as views: of the mapped file where its dtype can be used as it is, else of copies.
+// A model's parameters as views: of the mapped file where its dtype can be used as it is, else of copies; on
+// another device than the host, of that device's memory.
 #pragma once
 
 #include <memory>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "core/device.h"
 #include "core/threads.h"
 #include "model/tensors.h"
 
@@ -30,17 +32,17 @@ class Weights {
   // How parameters are held:
   //   trainable: all copied to f32.  Else norms and biases are copied to f32, and matrices
   //   compute F32: stay as the file has them (f32, f16, bf16; products widen them exactly),
-  //   compute BF16: stay if bf16, else are rounded to a bf16 copy.
+  //   compute BF16, F16: stay if of that type, else are rounded to a copy of it.
   // Throws Error(Weights), naming the tensor with expected and found, for a missing or surplus tensor, a
   // wrong shape, a value that is not finite, a file shorter than its tensors. Two kinds of surplus are known
   // and harmless: rotary_emb.inv_freq buffers, and an lm_head.weight equal to the embedding byte for byte
   // where the two are tied.
   static Weights load(const ModelConfig& config, const std::vector<FileSource>& files,
                       const std::vector<TensorSource>& sources, DType compute, bool trainable,
-                      ThreadPool& threads);
+                      ThreadPool& threads, Device& device);
   // Matrices normal(0, std), norms 1, biases 0; a value depends on (seed, parameter, element) only (Philox).
   static Weights random(const ModelConfig& config, uint64_t seed, float std, DType compute, bool trainable,
-                        ThreadPool& threads);
+                        ThreadPool& threads, Device& device);
   // Sizes only, for memory plans: the views must not be touched.
   static Weights planned(const ModelConfig& config, DType compute, bool trainable);
 
@@ -60,6 +62,8 @@ class Weights {
   // The dtype in which a parameter that the file holds as `file` is kept.
   DType kept_dtype(const ParameterSlot& slot, DType file) const;
   void tie();
+  // Where the device is not the host: copies every parameter to it and lets go of the host's.
+  void move_to(Device& device);
 
   ModelConfig config_;
   DType compute_;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "simt/detector.h"
 
 namespace fintune {
 namespace simt {
@@ -51,6 +52,7 @@ void* SimtDevice::allocate(size_t bytes) {
   char* p = mapping + page + inner - round_up(bytes, kAlignment);
   const std::lock_guard<std::mutex> lock(mutex_);
   blocks_[p] = Block{mapping, mapped, bytes};
+  executor_.detector().add_buffer(p, bytes);
   return p;
 }
 
@@ -58,6 +60,7 @@ void SimtDevice::release(void* p, size_t) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = blocks_.find(static_cast<char*>(p));
   if (found == blocks_.end()) return;
+  executor_.detector().remove_buffer(p);
   munmap(found->second.mapping, found->second.mapped);
   blocks_.erase(found);
 }
@@ -114,7 +117,7 @@ void SimtDevice::launch(const KernelRun& run) {
 }
 
 SimtDevice& simt_device() {
-  static SimtDevice device;
+  static SimtDevice& device = *new SimtDevice;  // for good: tensors may outlive static objects
   return device;
 }
 

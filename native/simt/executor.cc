@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "simt/detector.h"
 #include "simt/sites.h"
 
 namespace fintune {
@@ -15,11 +16,6 @@ namespace {
 constexpr uint32_t kPoison = 0x7FA17FA1u;
 constexpr size_t kSharedAlignment = 128;
 
-// Read at every memory access of a kernel: the addon is loaded late, and a general TLS access is a call.
-#define FINTUNE_FAST_TLS __attribute__((tls_model("initial-exec")))
-FINTUNE_FAST_TLS thread_local Executor* current_executor = nullptr;
-FINTUNE_FAST_TLS thread_local Fiber* current_fiber = nullptr;
-
 const char* meeting_name(Meeting m) {
   static const char* const names[] = {"nothing", "a shuffle",   "a ballot",  "ldmatrix",
                                       "mma",     "a warp sync", "a barrier", "a named barrier"};
@@ -28,14 +24,19 @@ const char* meeting_name(Meeting m) {
 
 }  // namespace
 
+__thread Executor* current_executor = nullptr;
+__thread Fiber* current_fiber = nullptr;
+
+bool same_place(Where a, Where b) {
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
+
 std::ostream& operator<<(std::ostream& out, Where where) {
   return out << (where.file == nullptr ? "?" : base_name(where.file)) << ":" << where.line;
 }
 
-Executor* Executor::current() { return current_executor; }
-Fiber* Executor::fiber() { return current_fiber; }
-
 Executor::Executor() : fibers_(kLanes * kMaxWarps), warps_(kMaxWarps) {
+  detector_ = std::make_unique<Detector>(*this);
   stacks_ = std::make_unique<Stacks>(kLanes * kMaxWarps);
   for (int i = 0; i < kLanes * kMaxWarps; ++i) {
     fibers_[i].stack = stacks_->low(i);
@@ -51,11 +52,10 @@ Executor::Executor() : fibers_(kLanes * kMaxWarps), warps_(kMaxWarps) {
 Executor::~Executor() = default;
 
 void Executor::run(const KernelRun& run) {
-  if (seed != last_seed_) launches_ = 0;
-  last_seed_ = seed;
-  random_ = Random(seed ^ (static_cast<uint64_t>(++launches_) << 32));
+  random_ = Random(draws_.next());
   run_ = &run;
   fault_.clear();
+  steps_ = 0;
 
   // Only as aligned as the device promises, so that a kernel which needs more is seen.
   const size_t needed = run.shared_bytes + 3 * kSharedAlignment;
@@ -71,6 +71,7 @@ void Executor::run(const KernelRun& run) {
   std::vector<int64_t> order(static_cast<size_t>(blocks));
   for (int64_t i = 0; i < blocks; ++i) order[i] = i;
   for (int64_t i = blocks - 1; i > 0; --i) std::swap(order[i], order[random_.next() % (i + 1)]);
+  detector_->begin_launch();
   for (int64_t index : order) {
     run_block(index);
     if (!fault_.empty()) throw Error(ErrorCode::Internal, fault_);
@@ -82,6 +83,7 @@ void Executor::run_block(int64_t index) {
   block_[1] = static_cast<int>(index / run_->grid.x % run_->grid.y);
   block_[2] = static_cast<int>(index / run_->grid.x / run_->grid.y);
   for (size_t i = 0; i + 4 <= run_->shared_bytes; i += 4) std::memcpy(shared_ + i, &kPoison, 4);
+  detector_->begin_block(shared_, run_->shared_bytes);
   live_warps_ = run_->threads / kLanes;
   for (int t = 0; t < run_->threads; ++t) {
     Fiber& f = fibers_[t];
@@ -132,6 +134,7 @@ void Executor::leave(Fiber& f) {
 
 uint64_t Executor::meet(const Request& request) {
   Fiber& f = *current_fiber;
+  step(f);
   f.request = request;
   f.waiting = true;
   next(f);
@@ -213,8 +216,7 @@ void Executor::check_meeting(const Warp& w) {
   const Request& a = w.lanes[0].request;
   for (int i = 1; i < kLanes; ++i) {
     const Request& b = w.lanes[i].request;
-    if (a.meeting != b.meeting || a.where.line != b.where.line ||
-        std::strcmp(a.where.file, b.where.file) != 0) {
+    if (a.meeting != b.meeting || !same_place(a.where, b.where)) {
       fault(w.lanes[i], "waits at ", meeting_name(b.meeting), " in ", b.where, " while thread ",
             w.lanes[0].thread, " of its warp waits at ", meeting_name(a.meeting), " in ", a.where);
     }
@@ -238,6 +240,9 @@ void Executor::perform(Warp& w) {
       break;
     }
     case Meeting::LoadMatrices:
+      for (int i = 0; i < 8 * first.count; ++i) {
+        detector_->read_row(w.lanes[i], w.lanes[i].request.row, w.lanes[i].request.site);
+      }
       load_matrices(w.lanes);
       break;
     case Meeting::MultiplyAccumulate:
@@ -251,6 +256,8 @@ void Executor::perform(Warp& w) {
       reach_barrier(w);
       break;
     case Meeting::WarpSync:
+      detector_->sync_warp(w.index);
+      break;
     case Meeting::None:
       break;
   }
@@ -293,7 +300,7 @@ void Executor::reach_barrier(Warp& w) {
           ": ids are 1 .. 15, threads a multiple of ", kLanes, " up to the block's ", run_->threads);
   }
   w.state = Warp::State::AtBarrier;
-  Warp* there[kMaxWarps];
+  int there[kMaxWarps];
   int n = 0;
   for (int i = 0; i < run_->threads / kLanes; ++i) {
     Warp& other = warps_[i];
@@ -305,14 +312,15 @@ void Executor::reach_barrier(Warp& w) {
             ", thread ", other.lanes[0].thread, " with ", r.count, " in ", r.where);
     }
     // A __syncthreads must be one for the whole block; a named barrier may stand at several places.
-    if (!named && (r.where.line != own.where.line || std::strcmp(r.where.file, own.where.file) != 0)) {
+    if (!named && !same_place(r.where, own.where)) {
       fault(w.lanes[0], "waits at a barrier in ", own.where, " while thread ", other.lanes[0].thread,
             " waits at one in ", r.where);
     }
-    there[n++] = &other;
+    there[n++] = i;
   }
   if (n * kLanes < expected) return;
-  for (int i = 0; i < n; ++i) there[i]->state = Warp::State::Runnable;
+  for (int i = 0; i < n; ++i) warps_[there[i]].state = Warp::State::Runnable;
+  detector_->sync_warps(there, n);
 }
 
 void Executor::land(AsyncCopy& copy) {
@@ -324,12 +332,10 @@ void Executor::land(AsyncCopy& copy) {
   copy.landed = true;
 }
 
-void Executor::copy_async(void* to, const void* from, bool valid, Where where) {
+void Executor::copy_async(void* to, const void* from, bool valid, Where where, const void* site) {
   Fiber& f = *current_fiber;
   if (capability < 80) fault(f, "cp.async in ", where, " needs sm_80, the device is sm_", capability);
-  if (reinterpret_cast<uintptr_t>(to) % 16 != 0 || (valid && reinterpret_cast<uintptr_t>(from) % 16 != 0)) {
-    fault(f, "cp.async in ", where, ": addresses must be multiples of 16");
-  }
+  detector_->begin_copy(f, to, valid ? from : nullptr, site);
   f.copies.push_back(
       AsyncCopy{static_cast<char*>(to), static_cast<const char*>(from), valid, false, f.groups, where});
   if (async_mode == AsyncMode::Early || (async_mode == AsyncMode::Random && random_.below(3) == 0)) {
@@ -346,6 +352,7 @@ void Executor::wait_async(int groups, Where where) {
   for (AsyncCopy& copy : f.copies) {
     if (copy.group < f.groups - groups) {
       if (!copy.landed) land(copy);
+      detector_->end_copy(f, copy.to);
     } else {
       f.copies[kept++] = copy;
     }
@@ -360,7 +367,15 @@ void Executor::land_one_at_random() {
   if (!copy.landed) land(copy);
 }
 
-// The functions of simt.h.
+namespace {
+
+void check_access(const void* p, Detector::Access kind, const void* site) {
+  current_executor->detector().access(*current_fiber, kind, p, 16, 16, site);
+}
+
+}  // namespace
+
+// The functions of runtime.h.
 
 void barrier(Site& site) {
   if (!visit(site).enabled) return;
@@ -413,7 +428,7 @@ uint32_t vote(bool p, Where where) {
 }
 
 void copy_async(void* to_shared, const void* global, bool valid, Where where) {
-  current_executor->copy_async(to_shared, global, valid, where);
+  current_executor->copy_async(to_shared, global, valid, where, __builtin_return_address(0));
 }
 
 void commit_async() { ++current_fiber->groups; }
@@ -425,6 +440,7 @@ void load_matrices(uint32_t* r, int count, bool transposed, const void* row, Whe
   request.kind = transposed ? 1 : 0;
   request.count = count;
   request.row = row;
+  request.site = __builtin_return_address(0);
   request.matrices = r;
   current_executor->meet(request);
 }
@@ -440,17 +456,13 @@ void multiply_accumulate(Tile tile, float* c, const uint32_t* a, const uint32_t*
   current_executor->meet(r);
 }
 
-void read16(void* to, const void* from, Where where) {
-  if (reinterpret_cast<uintptr_t>(from) % 16 != 0) {
-    current_executor->fault(*current_fiber, "load16 in ", where, ": the address is not a multiple of 16");
-  }
+void read16(void* to, const void* from) {
+  check_access(from, Detector::Access::Read, __builtin_return_address(0));
   std::memcpy(to, from, 16);
 }
 
-void write16(void* to, const void* from, Where where) {
-  if (reinterpret_cast<uintptr_t>(to) % 16 != 0) {
-    current_executor->fault(*current_fiber, "store16 in ", where, ": the address is not a multiple of 16");
-  }
+void write16(void* to, const void* from) {
+  check_access(to, Detector::Access::Write, __builtin_return_address(0));
   std::memcpy(to, from, 16);
 }
 

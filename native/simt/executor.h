@@ -60,6 +60,7 @@ struct Request {
   int operand = 0;     // of an exchange
   uint64_t value = 0;  // in and out
   const void* row = nullptr;
+  const void* site = nullptr;  // code address in the kernel
   uint32_t* matrices = nullptr;
   float* c = nullptr;
   const uint32_t* a = nullptr;
@@ -74,6 +75,7 @@ struct AsyncCopy {
   Where where;
 };
 
+class Detector;
 struct Warp;
 
 struct Fiber {
@@ -101,22 +103,26 @@ class Executor {
   Executor();
   ~Executor();
 
-  uint64_t seed = 0;
+  // Starts the sequence of schedules, one a launch, that belongs to the seed.
+  void set_seed(uint64_t seed) { draws_ = Random(seed); }
   AsyncMode async_mode = AsyncMode::Random;
   int capability = 80;
+  static constexpr int64_t kMaxSteps = int64_t{1} << 28;
+  int64_t max_steps = kMaxSteps;
 
   // Runs all blocks. Throws Internal on the first fault; the executor can be used again.
   void run(const KernelRun& run);
 
-  // The executor of the kernel that runs on this host thread, and its fiber; null outside of kernels.
-  static Executor* current();
-  static Fiber* fiber();
-
   // Called by the fiber that runs (simt.h).
   uint64_t meet(const Request& request);  // a collective: returns when all lanes have come
-  void copy_async(void* to, const void* from, bool valid, Where where);
+  void copy_async(void* to, const void* from, bool valid, Where where, const void* site);
   void wait_async(int groups, Where where);
 
+  Detector& detector() { return *detector_; }
+  // Counts accesses and meetings, so that a kernel that never ends does.
+  void step(const Fiber& f) {
+    if (++steps_ > max_steps) fault(f, "does not end: ", max_steps, " accesses and meetings so far");
+  }
   const KernelRun& kernel() const { return *run_; }
   const int* block() const { return block_; }
   char* shared() const { return shared_; }
@@ -159,9 +165,10 @@ class Executor {
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
   Context main_;
-  Random random_;
-  int64_t launches_ = 0;  // since the seed was last changed
-  uint64_t last_seed_ = 0;
+  Random draws_;   // one for each launch
+  Random random_;  // of this launch
+  std::unique_ptr<Detector> detector_;
+  int64_t steps_ = 0;
 
   const KernelRun* run_ = nullptr;
   int block_[3] = {0, 0, 0};
@@ -173,7 +180,14 @@ class Executor {
   std::string fault_;
 };
 
+bool same_place(Where a, Where b);
 std::ostream& operator<<(std::ostream& out, Where where);
+
+// The executor of the kernel that runs on this host thread, and the fiber that does; null outside of kernels.
+// Read at every memory access: a library that is loaded late would call a function for any other kind of
+// thread-local variable.
+extern __thread Executor* current_executor __attribute__((tls_model("initial-exec")));
+extern __thread Fiber* current_fiber __attribute__((tls_model("initial-exec")));
 
 // Fragments (mma.cc): what one warp's lanes brought, all 32 of them.
 void multiply_accumulate(Fiber* lanes);

@@ -41,8 +41,8 @@ void commit_async();
 void load_matrices(uint32_t* r, int count, bool transposed, const void* row, Where where);
 void multiply_accumulate(Tile tile, float* c, const uint32_t* a, const uint32_t* b, Where where);
 // Memory accesses of more than the language's own types.
-void read16(void* to, const void* from, Where where);
-void write16(void* to, const void* from, Where where);
+void read16(void* to, const void* from);
+void write16(void* to, const void* from);
 
 // Constant during a kernel, so that the compiler may keep them.
 __attribute__((const)) int thread_index();

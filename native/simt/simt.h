@@ -98,12 +98,12 @@ GPU_FN void mma_m16n8k8(float (&c)[4], const uint32_t (&a)[2], const uint32_t (&
   simt::multiply_accumulate(simt::Tile::F16K8, c, a, b, where);
 }
 
-GPU_FN Vec16 load16(const void* p GPU_WHERE) {
+GPU_FN Vec16 load16(const void* p) {
   Vec16 v;
-  simt::read16(&v, p, where);
+  simt::read16(&v, p);
   return v;
 }
-GPU_FN void store16(void* p, Vec16 v GPU_WHERE) { simt::write16(p, &v, where); }
+GPU_FN void store16(void* p, Vec16 v) { simt::write16(p, &v); }
 
 // As the hardware's approximations, subnormal numbers count as 0.
 inline float without_subnormals(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }

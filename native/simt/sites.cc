@@ -1,3 +1,4 @@
+// The register of sites: numbered as they are first met, found again by file and line.
 #include "simt/sites.h"
 
 #include <cstring>
@@ -6,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "simt/dispatch.h"
 
 namespace fintune {
 namespace simt {

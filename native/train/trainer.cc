@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
+
+#include "model/staging.h"
 
 namespace fintune {
 
@@ -34,7 +35,7 @@ Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options)
     : Trainer(std::move(model), options, Purpose::Work) {}
 
 Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options, Purpose purpose)
-    : model_(std::move(model)), options_(options) {
+    : model_(std::move(model)), options_(options), loss_scale_(model_->compute()) {
   require(options.dropout >= 0 && options.dropout < 1, "dropout: expected 0 <= p < 1, found ",
           options.dropout);
   require(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
@@ -60,9 +61,9 @@ Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options, Pu
     }
   }
   if (purpose == Purpose::Work) {
-    gradient_memory_ = Buffer(parameter_bytes_);
-    m_memory_ = Buffer(parameter_bytes_);
-    v_memory_ = Buffer(parameter_bytes_);
+    gradient_memory_ = Buffer(parameter_bytes_, model_->device());
+    m_memory_ = Buffer(parameter_bytes_, model_->device());
+    v_memory_ = Buffer(parameter_bytes_, model_->device());
   }
   // add_parameter has noted where each lies; now the memory is known.
   for (TrainedParameter& p : parameters_) {
@@ -128,19 +129,24 @@ void Trainer::micro_batch(Exec& exec, const Decoder& decoder, const Packed& pack
   LinearLogprob head{};
   head.hidden = decoder.forward(exec, batch, backward ? &kept : nullptr, nullptr);
   head.weight = decoder.head();
-  head.targets = packed.targets.data();
-  head.logprob = logprobs->data();
+  const int64_t rows = batch.outputs();
+  head.targets = staged(exec, packed.targets.data(), rows);
+  float* const logprob = room_for(exec, logprobs->data(), rows);
+  head.logprob = logprob;
   if (!backward || !weights_known) {
     model_->ops().linear_logprob(exec, head);
+    fetch(exec, logprobs->data(), logprob, rows);
     head.logprob = nullptr;
     if (!exec.dry && weigh) weigh(*logprobs, weights);
   }
   if (!backward) return;
-  head.weights = weights->data();
+  head.weights = staged(exec, weights->data(), rows);
   head.dhidden = head.hidden;
   if (options_.full) head.dweight = gradients_.full.head;
   model_->ops().linear_logprob(exec, head);
   decoder.backward(exec, batch, kept, head.dhidden, gradients_);
+  // After the last op of the batch is queued: a device need not pause for it.
+  if (weights_known) fetch(exec, logprobs->data(), logprob, rows);
 }
 
 std::vector<float> Trainer::logprobs_of(const Decoder& decoder, const Packed& packed,
@@ -186,15 +192,8 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
   }
 
   const bool backward = pass != Pass::Evaluate;
-  if (backward) {
-    constexpr size_t kBlock = size_t{1} << 20;
-    const size_t bytes = gradient_memory_.bytes();
-    model_->threads().parallel_for(
-        static_cast<int64_t>((bytes + kBlock - 1) / kBlock), [&](int64_t task, int) {
-          const size_t from = static_cast<size_t>(task) * kBlock;
-          std::memset(gradient_memory_.data() + from, 0, std::min(kBlock, bytes - from));
-        });
-  }
+  const double scale = loss_scale_.value();
+  if (backward) model_->device().fill(gradient_memory_.data(), 0, gradient_memory_.bytes());
   ObjectiveSums sums;
   int64_t first_row = 0;
   for (const Packed& p : packed) {
@@ -207,8 +206,10 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
     if (p.rows.empty()) continue;
     std::vector<float> logprobs(p.rows.size()), weights(p.rows.size());
     if (sft) {
-      const float each = static_cast<float>(-1.0 / static_cast<double>(totals.targets));
-      for (size_t i = 0; i < weights.size(); ++i) weights[i] = p.weights.empty() ? each : -p.weights[i];
+      const float each = static_cast<float>(-scale / static_cast<double>(totals.targets));
+      for (size_t i = 0; i < weights.size(); ++i) {
+        weights[i] = p.weights.empty() ? each : -static_cast<float>(scale) * p.weights[i];
+      }
     }
     ObjectiveSums part;
     const auto weigh = [&](const std::vector<float>& values, std::vector<float>* out) {
@@ -223,7 +224,7 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
       }
       for (size_t s = 0; s < scores.size(); ++s) {
         for (int64_t i = p.sequence_rows[s]; i < p.sequence_rows[s + 1]; ++i) {
-          (*out)[static_cast<size_t>(i)] = static_cast<float>(gradient[s]);
+          (*out)[static_cast<size_t>(i)] = static_cast<float>(scale * gradient[s]);
         }
       }
     };
@@ -262,11 +263,21 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
       model_->ops().global_norm(
           exec, GlobalNorm{views.data(), static_cast<int64_t>(views.size()), &result.grad_norm});
     });
-    if (!std::isfinite(result.grad_norm)) {
-      fail(ErrorCode::Numeric, "the gradient norm is ", result.grad_norm, ", nothing was changed");
-    }
+    result.grad_norm /= scale;
   }
   return result;
+}
+
+StepResult Trainer::accumulate_scaled(const std::vector<MicroBatch>& batches, const Objective& objective,
+                                      Pass pass, const std::atomic<bool>* aborted) {
+  const LossScale before = loss_scale_;
+  while (true) {
+    const StepResult result = accumulate(batches, objective, pass, aborted);
+    if (std::isfinite(result.grad_norm)) return result;
+    if (loss_scale_.halve()) continue;
+    loss_scale_ = before;
+    fail(ErrorCode::Numeric, "the gradient norm is ", result.grad_norm, ", nothing was changed");
+  }
 }
 
 StepResult Trainer::step(const std::vector<MicroBatch>& batches, const Objective& objective,
@@ -274,7 +285,7 @@ StepResult Trainer::step(const std::vector<MicroBatch>& batches, const Objective
   require(std::isfinite(learning_rate) && learning_rate >= 0, "learningRate: expected 0 or more, found ",
           learning_rate);
   const Model::Lock lock = model_->acquire(aborted);
-  const StepResult result = accumulate(batches, objective, Pass::Train, aborted);
+  const StepResult result = accumulate_scaled(batches, objective, Pass::Train, aborted);
   std::vector<AdamWTensor> tensors;
   for (const TrainedParameter& p : parameters_) {
     tensors.push_back({p.value.f32(), p.gradient.f32(), p.m, p.v, p.value.count(),
@@ -288,18 +299,19 @@ StepResult Trainer::step(const std::vector<MicroBatch>& batches, const Objective
   op.beta1 = options_.beta1;
   op.beta2 = options_.beta2;
   op.eps = options_.eps;
-  op.grad_scale = options_.max_grad_norm > 0
-                      ? static_cast<float>(std::min(1.0, options_.max_grad_norm / (result.grad_norm + 1e-6)))
-                      : 1.0f;
+  const double clip =
+      options_.max_grad_norm > 0 ? std::min(1.0, options_.max_grad_norm / (result.grad_norm + 1e-6)) : 1.0;
+  op.grad_scale = static_cast<float>(clip / loss_scale_.value());
   model_->run(nullptr, [&](Exec& exec) { model_->ops().adamw(exec, op); });
   ++step_;
+  loss_scale_.step_done();
   return result;
 }
 
 StepResult Trainer::gradients(const std::vector<MicroBatch>& batches, const Objective& objective,
                               const std::function<void()>& while_locked) {
   const Model::Lock lock = model_->acquire(nullptr);
-  const StepResult result = accumulate(batches, objective, Pass::Gradients, nullptr);
+  const StepResult result = accumulate_scaled(batches, objective, Pass::Gradients, nullptr);
   if (while_locked) while_locked();
   return result;
 }
@@ -317,10 +329,11 @@ MemoryPlan Trainer::plan_scoring(const std::shared_ptr<Model>& model, const std:
   std::vector<float> logprobs(packed.rows.size());
   MemoryPlan plan = model->measure([&](Exec& exec) {
     LinearLogprob head{};
-    head.hidden = decoder.forward(exec, packed.view(), nullptr, nullptr);
+    const PackedBatch batch = packed.view();
+    head.hidden = decoder.forward(exec, batch, nullptr, nullptr);
     head.weight = decoder.head();
-    head.targets = packed.targets.data();
-    head.logprob = logprobs.data();
+    head.targets = staged(exec, packed.targets.data(), batch.outputs());
+    head.logprob = room_for(exec, logprobs.data(), batch.outputs());
     model->ops().linear_logprob(exec, head);
   });
   plan[static_cast<size_t>(MemoryKind::Weights)] += model->weights().bytes();

@@ -8,6 +8,7 @@
 #include "core/buffer.h"
 #include "model/model.h"
 #include "train/batch.h"
+#include "train/loss_scale.h"
 #include "train/objective.h"
 
 namespace fintune {
@@ -50,8 +51,8 @@ class Trainer {
   // has changed.
   StepResult step(const std::vector<MicroBatch>& batches, const Objective& objective, double learning_rate,
                   const std::atomic<bool>* aborted);
-  // Loss and gradients, without dropout; afterwards parameters()[i].gradient holds them (not clipped) until
-  // the next call.
+  // Loss and gradients, without dropout; afterwards parameters()[i].gradient holds them times
+  // loss_scale().value(), not clipped, until the next call.
   StepResult gradients(const std::vector<MicroBatch>& batches, const Objective& objective,
                        const std::function<void()>& while_locked);
   // Loss only, without dropout.
@@ -63,6 +64,7 @@ class Trainer {
   const std::vector<TrainedParameter>& parameters() const { return parameters_; }
   int64_t steps() const { return step_; }
   void set_steps(int64_t n) { step_ = n; }
+  LossScale& loss_scale() { return loss_scale_; }
 
   // Peak bytes of a step whose largest micro-batch has these sequence lengths and this many supervised
   // tokens.
@@ -81,6 +83,9 @@ class Trainer {
   Decoder decoder();
   StepResult accumulate(const std::vector<MicroBatch>& batches, const Objective& objective, Pass pass,
                         const std::atomic<bool>* aborted);
+  // accumulate with gradients, at a loss scale at which they do not overflow.
+  StepResult accumulate_scaled(const std::vector<MicroBatch>& batches, const Objective& objective, Pass pass,
+                               const std::atomic<bool>* aborted);
   using Weigh = std::function<void(const std::vector<float>& logprobs, std::vector<float>* weights)>;
   void micro_batch(Exec& exec, const Decoder& decoder, const Packed& packed, bool backward,
                    const LoraDropout& dropout, bool weights_known, std::vector<float>* logprobs,
@@ -96,6 +101,7 @@ class Trainer {
   size_t parameter_bytes_ = 0;  // of one copy
   Buffer gradient_memory_, m_memory_, v_memory_;
   int64_t step_ = 0;
+  LossScale loss_scale_;
 };
 
 }  // namespace fintune

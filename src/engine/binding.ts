@@ -48,7 +48,9 @@ export interface NativeModelInit {
 	tensors: NativeTensorSource[];
 	/** Instead of files: normal(0, std) weights from a seed (norms 1, biases 0). */
 	random?: { seed: number; std: number };
-	compute: "f32" | "bf16";
+	/** A name of {@link NativeEngine.devices}. */
+	device: string;
+	compute: "f32" | "bf16" | "fp16";
 	threads: number;
 	/** All parameters are trained: weights are copied to f32. */
 	trainable: boolean;
@@ -154,6 +156,15 @@ export interface NativeParameter {
 	data: Float32Array;
 }
 
+export interface NativeOptimizerState {
+	step: number;
+	m: NativeParameter[];
+	v: NativeParameter[];
+	/** fp16 only: the loss scale and the steps since it changed. */
+	lossScale?: number;
+	lossScaleSteps?: number;
+}
+
 /** Bytes by kind (weights, adapters, gradients, optimizer, activations, logits, workspace, kv_cache) at the peak. */
 export type NativeMemoryPlan = Record<string, number>;
 
@@ -168,8 +179,8 @@ export interface NativeTrainer {
 	parameters(): NativeParameter[];
 	setParameters(parameters: NativeParameter[]): void;
 	/** Optimiser state: step count and moments, same order as parameters(). */
-	optimizerState(): { step: number; m: NativeParameter[]; v: NativeParameter[] };
-	setOptimizerState(state: { step: number; m: NativeParameter[]; v: NativeParameter[] }): void;
+	optimizerState(): NativeOptimizerState;
+	setOptimizerState(state: NativeOptimizerState): void;
 	dispose(): void;
 }
 
@@ -225,7 +236,38 @@ export interface NativeModel {
 	dispose(): void;
 }
 
-/** Section: model, trainer, generator. */
+export interface NativeDevice {
+	/** "cpu", "cuda:0", .. */
+	name: string;
+	kind: "cpu" | "cuda" | "simt";
+	/** bf16 is multiplied by the hardware. */
+	bf16: boolean;
+}
+
+/** One GPU as the CUDA driver shows it. */
+export interface NativeGpu {
+	index: number;
+	name: string;
+	/** Ten times the compute capability: 75, 80, 86, 89, 90, 100, 120, ... */
+	capability: number;
+	multiprocessors: number;
+	memoryTotal: number;
+	/** null where it was not measured, or could not be. */
+	memoryFree: number | null;
+	/** Why this build cannot use it; null where it can. */
+	refused: string | null;
+}
+export interface NativeGpuInfo {
+	/** What the addon was built with; null: without CUDA. */
+	build: { toolkit: string; architectures: string[]; ptx: string | null; driverFloor: string } | null;
+	/** The newest CUDA that the driver knows, 13000 for 13.0; 0 without a driver. */
+	driver: number;
+	gpus: NativeGpu[];
+	/** Why there is no GPU that can be used; null where there is one. */
+	reason: string | null;
+}
+
+/** Section: model, trainer, generator, devices. */
 export interface NativeEngine {
 	openModel(init: NativeModelInit): Promise<NativeModel>;
 	createJob(): NativeJob;
@@ -238,6 +280,10 @@ export interface NativeEngine {
 		targets: number,
 		objective: NativeObjective,
 	): NativeMemoryPlan;
+	/** The CPU first, then what else this build and machine have. */
+	devices(): NativeDevice[];
+	/** `measure` opens every GPU to learn how much of its memory is free, which takes a moment. */
+	gpuInfo(measure: boolean): NativeGpuInfo;
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
 }
 /** Shapes of an adapter to plan for: module name and rank. */
@@ -291,7 +337,10 @@ export interface NativeKernels {
 	linearLogprob(args: NativeArguments): void;
 	adamw(args: NativeArguments): void;
 	globalNorm(args: NativeArguments): number;
-	sample(args: NativeArguments): { token: number; logprob: number };
+	gatherRows(args: NativeArguments): void;
+	scatterRows(args: NativeArguments): void;
+	storeRows(args: NativeArguments): void;
+	sample(args: NativeArguments): { tokens: Int32Array; logprobs: Float32Array };
 	preferenceLoss(args: NativeArguments): NativePreferenceLoss;
 	ropeTables(args: NativeArguments): { frequencies: Float32Array; cos: Float32Array; sin: Float32Array };
 	isas(): string[];
@@ -299,6 +348,37 @@ export interface NativeKernels {
 	setIsa(name: string): void;
 	threads(): number;
 	setThreads(threads: number): void;
+	/** Where kernels run, and where new tensors lie: a name of {@link NativeEngine.devices}. */
+	device(): string;
+	setDevice(name: string): void;
+	/** Test builds only. */
+	simt?: NativeSimt;
+}
+
+/** A place in a CUDA kernel that is there for synchronisation or layout only; tests switch it off. */
+export interface NativeSite {
+	file: string;
+	line: number;
+	kind: "barrier" | "named barrier" | "warp sync" | "async wait" | "swizzle";
+	enabled: boolean;
+	/** By threads, since the process began. */
+	visits: number;
+}
+
+/** Section: the SIMT executor, which runs CUDA kernels on the host. */
+export interface NativeSimt {
+	/** 75, 80, 86, 89, 90, 100 or 120; 80 at first. */
+	setCapability(capability: number): void;
+	/** Starts the sequence of schedules that belongs to the seed. */
+	setSeed(seed: number): void;
+	/** When background copies arrive, between their issue and their wait; random at first. */
+	setAsyncMode(mode: "early" | "late" | "random"): void;
+	/** All that kernels have come to so far, by file and line. */
+	sites(): NativeSite[];
+	setSite(file: string, line: number, enabled: boolean): void;
+	enableAllSites(): void;
+	/** Kernels started since the process began. */
+	launches(): number;
 }
 
 /** Everything that the addon exports. */

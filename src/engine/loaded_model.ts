@@ -36,6 +36,7 @@ export interface ModelFacts {
 	label: string;
 	config: ModelConfig;
 	stopIds: number[];
+	device: string;
 	dtype: ComputeDtype;
 	threads: number;
 	trainable: boolean;
@@ -49,7 +50,8 @@ export class Model {
 	/** End tokens of generation_config.json, else of config.json. */
 	readonly stopIds: readonly number[];
 	readonly dtype: ComputeDtype;
-	readonly device = "cpu";
+	/** "cpu" or "cuda:N". */
+	readonly device: string;
 	readonly threads: number;
 	/** All parameters may be trained. */
 	readonly trainable: boolean;
@@ -65,6 +67,7 @@ export class Model {
 		this.label = facts.label;
 		this.config = facts.config;
 		this.stopIds = facts.stopIds;
+		this.device = facts.device;
 		this.dtype = facts.dtype;
 		this.threads = facts.threads;
 		this.trainable = facts.trainable;

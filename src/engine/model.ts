@@ -4,6 +4,7 @@
  */
 import { FintuneError } from "../errors.js";
 import type { NativeModelInit } from "./binding.js";
+import { computeDtype, resolveDevice } from "./device.js";
 import { engine, nativeCall } from "./job.js";
 import { Model, planArguments } from "./loaded_model.js";
 import { readModelConfig, readStopIds } from "./model_config.js";
@@ -11,52 +12,12 @@ import { linearModules } from "./modules.js";
 import { resolveModel } from "./resolve.js";
 import { defaultThreads } from "./threads.js";
 import { nativeTrainerInit } from "./trainer.js";
-import type { ComputeDtype, DtypeName, MemoryPlan, OpenModelOptions, TrainerOptions, TrainingShape } from "./types.js";
+import type { DtypeName, MemoryPlan, OpenModelOptions, TrainerOptions, TrainingShape } from "./types.js";
 import { hasWeights, openWeights } from "./weight_files.js";
 
 export { Model } from "./loaded_model.js";
 export { type ResolvedModel, type ResolvedModel as ModelFiles, resolveModel } from "./resolve.js";
 export type { DtypeName, OpenModelOptions } from "./types.js";
-
-/** @throws FintuneError E_DEVICE for a device that this build has not, E_ARGUMENT for a name that is none */
-export function checkDevice(device: string | undefined): "cpu" {
-	const name = device ?? "auto";
-	if (name === "auto" || name === "cpu") return "cpu";
-	if (/^cuda(:\d+)?$/.test(name)) {
-		throw new FintuneError("E_DEVICE", "this build has no CUDA backend", {
-			where: "device",
-			expected: "auto or cpu",
-			found: name,
-		});
-	}
-	throw new FintuneError("E_ARGUMENT", "unknown device", { where: "device", expected: "auto or cpu", found: name });
-}
-
-/**
- * The type in which products are computed.
- * @throws FintuneError E_DEVICE for fp16 on a CPU, E_ARGUMENT for a name that is none
- */
-export function computeDtype(dtype: DtypeName | undefined): ComputeDtype {
-	switch (dtype ?? "auto") {
-		case "f32":
-		case "bf16":
-			return dtype as ComputeDtype;
-		case "auto":
-			return nativeCall(() => engine().cpuInfo()).hasBf16 ? "bf16" : "f32";
-		case "fp16":
-			throw new FintuneError("E_DEVICE", "fp16 is computed on CUDA devices only", {
-				where: "dtype",
-				expected: "auto, f32 or bf16",
-				found: "fp16",
-			});
-		default:
-			throw new FintuneError("E_ARGUMENT", "unknown dtype", {
-				where: "dtype",
-				expected: "auto, f32, bf16 or fp16",
-				found: String(dtype),
-			});
-	}
-}
 
 function threadCount(threads: number | undefined): number {
 	const count = threads ?? defaultThreads();
@@ -74,7 +35,7 @@ function threadCount(threads: number | undefined): number {
  * @throws FintuneError E_NOT_FOUND, E_MODEL_CONFIG, E_MODEL_UNSUPPORTED, E_WEIGHTS, E_ADAPTER, E_DEVICE, E_OUT_OF_MEMORY
  */
 export async function openModel(name: string, options: OpenModelOptions = {}): Promise<Model> {
-	checkDevice(options.device);
+	const device = resolveDevice(options.device);
 	const { dir, label } = resolveModel(name);
 	const file = await readModelConfig(dir);
 	const stopIds = await readStopIds(dir, file.eosTokenIds);
@@ -83,7 +44,8 @@ export async function openModel(name: string, options: OpenModelOptions = {}): P
 		label,
 		config: file.config,
 		stopIds,
-		dtype: computeDtype(options.dtype),
+		device: device.name,
+		dtype: computeDtype(options.dtype, device),
 		threads: threadCount(options.threads),
 		trainable: options.trainable ?? false,
 	};
@@ -91,6 +53,7 @@ export async function openModel(name: string, options: OpenModelOptions = {}): P
 		config: file.config,
 		files: [],
 		tensors: [],
+		device: facts.device,
 		compute: facts.dtype,
 		threads: facts.threads,
 		trainable: facts.trainable,
@@ -139,7 +102,7 @@ export interface PlanTrainingOptions {
  * nothing but config.json will do.
  */
 export async function planTraining(name: string, options: PlanTrainingOptions): Promise<MemoryPlan> {
-	checkDevice(options.device);
+	const device = resolveDevice(options.device);
 	const { config } = await readModelConfig(resolveModel(name).dir);
 	const adapters = options.adapters ?? [];
 	const lora = adapters.length > 0;
@@ -149,6 +112,7 @@ export async function planTraining(name: string, options: PlanTrainingOptions): 
 			.map((m) => ({ name: m.name, r })),
 	);
 	const trainer = nativeTrainerInit(options.trainer ?? {}, { parameters: lora ? "lora" : "full", dropout: 0 });
-	const init = { config, compute: computeDtype(options.dtype), threads: threadCount(options.threads), trainable: !lora };
+	const compute = computeDtype(options.dtype, device);
+	const init = { config, device: device.name, compute, threads: threadCount(options.threads), trainable: !lora };
 	return nativeCall(() => engine().planModel(init, trainer, stack, ...planArguments(options.shape)));
 }

@@ -206,7 +206,7 @@ export class Trainer {
 
 	optimizerState(): OptimizerState {
 		const state = nativeCall(() => this.#native.optimizerState());
-		return { step: state.step, m: state.m.map((p) => this.#published(p)), v: state.v.map((p) => this.#published(p)) };
+		return { ...state, m: state.m.map((p) => this.#published(p)), v: state.v.map((p) => this.#published(p)) };
 	}
 
 	setOptimizerState(state: OptimizerState): void {
@@ -215,6 +215,7 @@ export class Trainer {
 				step: state.step,
 				m: state.m.map((p) => this.#internal(p)),
 				v: state.v.map((p) => this.#internal(p)),
+				...(state.lossScale === undefined ? {} : { lossScale: state.lossScale, lossScaleSteps: state.lossScaleSteps ?? 0 }),
 			}),
 		);
 		this.#steps = state.step;

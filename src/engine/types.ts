@@ -16,9 +16,9 @@ export type ModelConfig = NativeModelConfig;
 /** Bytes by kind at the peak: weights, adapters, gradients, optimizer, activations, logits, workspace, kv_cache. */
 export type MemoryPlan = NativeMemoryPlan;
 
-/** `auto`: bf16 where the hardware multiplies it, else f32. fp16 is for CUDA devices only. */
+/** `auto`: bf16 where the hardware multiplies it, else fp16 on a GPU and f32 on a CPU. fp16 is for CUDA devices only. */
 export type DtypeName = "auto" | "f32" | "bf16" | "fp16";
-export type ComputeDtype = "f32" | "bf16";
+export type ComputeDtype = "f32" | "bf16" | "fp16";
 
 /** Progress and stopping of a long call. */
 export interface StopOptions {
@@ -27,7 +27,7 @@ export interface StopOptions {
 }
 
 export interface OpenModelOptions {
-	/** auto | cpu. cuda and cuda:N are refused with E_DEVICE by a build without CUDA. */
+	/** auto (the first GPU, else the CPU) | cpu | cuda | cuda:N. E_DEVICE where the build or machine has it not. */
 	device?: string | undefined;
 	dtype?: DtypeName | undefined;
 	/** Threads in all. Default: the CPUs that affinity and the cgroup's quota leave to this process. */
@@ -271,6 +271,9 @@ export interface OptimizerState {
 	step: number;
 	m: NamedTensor[];
 	v: NamedTensor[];
+	/** fp16 only: the dynamic loss scale and the steps since it changed. */
+	lossScale?: number | undefined;
+	lossScaleSteps?: number | undefined;
 }
 /** What a training micro-batch is planned for. */
 export interface TrainingShape {

@@ -170,6 +170,7 @@ describe("finite differences", () => {
 			files: [],
 			tensors: [],
 			random: { seed: 5, std: 0.25 },
+			device: "cpu",
 			compute: "f32",
 			threads: 2,
 			trainable: true,

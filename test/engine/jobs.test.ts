@@ -41,6 +41,7 @@ const init: NativeModelInit = {
 	files: [],
 	tensors: [],
 	random: { seed: 1, std: 0.05 },
+	device: "cpu",
 	compute: "f32",
 	threads: 2,
 	trainable: false,

@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { hasShared, sharedPath, whyNoShared } from "../shared.js";
+import { hasShared, numericFact, whyNoShared } from "../shared.js";
 import { exact, multiply, multiplyTransposed, type Round, transpose } from "./reference.js";
 import {
 	bf16,
@@ -182,14 +181,12 @@ describe.each(isas)("linearLogprob, %s", (isa) => {
 describe.skipIf(!hasShared)(`a value known from torch${hasShared ? "" : ` (skipped: ${whyNoShared})`}`, () => {
 	it("the mean cross-entropy of three rows", () => {
 		interface Fact {
-			name: string;
 			logits: number[][];
 			targets: number[];
 			expected: number;
 			tol: number;
 		}
-		const all = JSON.parse(readFileSync(sharedPath("fixtures/golden/numeric-facts.json"), "utf8")) as Fact[];
-		const f = all.find((x) => x.name === "cross_entropy_mean") as Fact;
+		const f = numericFact<Fact>("cross_entropy_mean");
 		// With an identity as the head the hidden states are the logits.
 		const identity = Float32Array.from({ length: 25 }, (_, i) => (i % 6 === 0 ? 1 : 0));
 		const { loss } = kernels.linearCrossEntropy(

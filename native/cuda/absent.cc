@@ -1,0 +1,27 @@
+// The door of the CUDA backend in a build without one.
+#include "core/error.h"
+#include "cuda/dispatch.h"
+
+namespace fintune {
+namespace cuda {
+namespace {
+
+constexpr const char* kReason = "this build has no CUDA";
+
+}  // namespace
+
+const Build& build() {
+  static const Build none;
+  return none;
+}
+
+Survey survey(bool measure) {
+  Survey s;
+  s.reason = kReason;
+  return s;
+}
+
+Device& open_device(int index) { fail(ErrorCode::Device, "cuda:", index, ": ", kReason); }
+
+}  // namespace cuda
+}  // namespace fintune

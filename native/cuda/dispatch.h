@@ -1,0 +1,48 @@
+// The door of the CUDA backend: what this build and this machine have, and opening a device. Every build has
+// this door; in one without CUDA (absent.cc) it says so.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "core/device.h"
+
+namespace fintune {
+namespace cuda {
+
+struct Build {
+  bool present = false;
+  std::string toolkit;                     // "13.0"
+  std::vector<std::string> architectures;  // machine code for each: "75", ..., "90a", ..., "120"
+  std::string ptx;           // what later GPUs compile from when the program loads: "120"; "" without
+  std::string driver_floor;  // the oldest driver that runs it: "580"
+};
+const Build& build();
+
+struct Gpu {
+  int index = 0;
+  std::string name;
+  int capability = 0;  // 75, 80, 86, 89, 90, 100, 120, ...
+  int multiprocessors = 0;
+  size_t memory_total = 0;
+  size_t memory_free = 0;  // 0 where it was not measured
+  std::string refused;     // why this build cannot use it; "" where it can
+};
+
+struct Survey {
+  int driver = 0;  // the newest CUDA that the driver knows: 13000 for 13.0; 0 without a driver
+  std::vector<Gpu> gpus;
+  std::string reason;  // why there is none that can be used; "" where there is one
+};
+// Never throws. `measure` also opens each GPU, which takes a moment and some of its memory, to learn whether
+// that works and how much memory is free.
+Survey survey(bool measure);
+
+// The device of that index; opened with the first call, and there until the process ends. After an error that
+// destroyed its context it is opened anew, as soon as nothing lies in its memory any more. Throws Device
+// (saying what there is) where it cannot be opened.
+Device& open_device(int index);
+
+}  // namespace cuda
+}  // namespace fintune

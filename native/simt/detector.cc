@@ -1,0 +1,256 @@
+// Cells, clocks and the messages about what is wrong.
+#include "simt/detector.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace fintune {
+namespace simt {
+namespace {
+
+// block 32 bits | thread 10 | epoch 21 | copy 1
+constexpr int kEpochBits = 21;
+uint32_t block_of(Stamp s) { return static_cast<uint32_t>(s >> 32); }
+int thread_of(Stamp s) { return static_cast<int>(s >> (kEpochBits + 1)) & 1023; }
+uint32_t epoch_of(Stamp s) { return static_cast<uint32_t>(s >> 1) & ((1u << kEpochBits) - 1); }
+bool is_copy(Stamp s) { return (s & 1) != 0; }
+
+const char* verb(Detector::Access kind) { return kind == Detector::Access::Read ? "reads" : "writes"; }
+
+}  // namespace
+
+Shadow::Shadow(uintptr_t first, size_t n) : begin(first), bytes(n) {
+  const size_t count = n / 4 + 1;
+  mapped_ = count * 5 * sizeof(Cell);
+  void* p =
+      mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) fail(ErrorCode::OutOfMemory, "no memory to watch a buffer of ", n, " bytes");
+  words = static_cast<Cell*>(p);
+  byte_cells = words + count;
+}
+
+Shadow::~Shadow() { munmap(words, mapped_); }
+
+void Detector::add_buffer(void* p, size_t bytes) {
+  buffers_[reinterpret_cast<uintptr_t>(p)] = Buffer{bytes, nullptr};
+}
+
+void Detector::remove_buffer(void* p) {
+  last_ = nullptr;
+  buffers_.erase(reinterpret_cast<uintptr_t>(p));
+}
+
+void Detector::begin_launch() { launch_block_ = block_ + 1; }
+
+void Detector::begin_block(char* shared, size_t bytes) {
+  ++block_;
+  clocks_ = {};
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(shared);
+  if (shared_ == nullptr || shared_->begin != begin || shared_->bytes < bytes) {
+    shared_ = std::make_unique<Shadow>(begin, bytes);
+  }
+  shared_bytes_ = bytes;
+}
+
+Stamp Detector::stamp(const Fiber& f, bool copy) const {
+  return static_cast<Stamp>(block_) << 32 | static_cast<Stamp>(f.thread) << (kEpochBits + 1) |
+         static_cast<Stamp>(clocks_[f.warp->index].epoch) << 1 | (copy ? 1 : 0);
+}
+
+bool Detector::ordered(Stamp s, const Fiber& f, bool for_others) const {
+  if (block_of(s) != block_) return false;
+  const int thread = thread_of(s);
+  if (thread == f.thread && !for_others) return true;
+  const int warp = thread / kLanes;
+  const Clock& own = clocks_[f.warp->index];
+  return epoch_of(s) < (warp == f.warp->index ? own.epoch : own.passed[warp]);
+}
+
+void Detector::sync_warps(const int* warps, int n) {
+  std::array<uint32_t, kMaxWarps> passed{};
+  for (int i = 0; i < n; ++i) {
+    const Clock& c = clocks_[warps[i]];
+    for (int w = 0; w < kMaxWarps; ++w) passed[w] = std::max(passed[w], c.passed[w]);
+  }
+  for (int i = 0; i < n; ++i) passed[warps[i]] = clocks_[warps[i]].epoch + 1;
+  for (int i = 0; i < n; ++i) {
+    clocks_[warps[i]].passed = passed;
+    ++clocks_[warps[i]].epoch;
+  }
+}
+
+Detector::Region Detector::find(const Fiber& f, Access kind, const void* p, size_t bytes, const void* site) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(p);
+  if (at - shared_->begin < shared_bytes_) {
+    if (at + bytes > shared_->begin + shared_bytes_) out_of_bounds(f, kind, p, bytes, site);
+    return Region{shared_.get(), block_, true};
+  }
+  if (last_ == nullptr || at - last_->begin >= last_->bytes) {
+    auto found = buffers_.upper_bound(at);
+    if (found == buffers_.begin() || at - (--found)->first >= found->second.bytes) {
+      if (kind == Access::Read && is_constant(p, bytes)) return Region{nullptr, 0, false};
+      out_of_bounds(f, kind, p, bytes, site);
+    }
+    Buffer& buffer = found->second;
+    if (buffer.shadow == nullptr) buffer.shadow = std::make_unique<Shadow>(found->first, buffer.bytes);
+    last_ = buffer.shadow.get();
+  }
+  if (at + bytes > last_->begin + last_->bytes) out_of_bounds(f, kind, p, bytes, site);
+  return Region{last_, launch_block_, false};
+}
+
+// fn(cell, address) for the words, or the bytes where a word is accessed in parts.
+template <class Fn>
+void Detector::for_cells(const Region& region, uintptr_t at, size_t bytes, Fn&& fn) {
+  Shadow& shadow = *region.shadow;
+  const uintptr_t end = at + bytes;
+  while (at < end) {
+    const size_t offset = at - shadow.begin;
+    Cell& word = shadow.words[offset / 4];
+    Cell* parts = shadow.byte_cells + offset / 4 * 4;
+    const size_t first = offset % 4;
+    const size_t n = std::min<size_t>(4 - first, end - at);
+    if (n < 4 && word.split < region.first_block) {
+      for (int i = 0; i < 4; ++i) parts[i] = word;
+      word.split = block_;
+    }
+    if (word.split < region.first_block) {
+      fn(word, at);
+    } else {
+      for (size_t i = 0; i < n; ++i) fn(parts[first + i], at + i);
+    }
+    at += n;
+  }
+}
+
+void Detector::touch(const Fiber& f, Access kind, Cell& cell, const Region& region, uintptr_t at,
+                     const void* site, bool for_others) {
+  const Stamp own = stamp(f, false);
+  if (block_of(cell.write) >= region.first_block) {
+    if (cell.write == own && !for_others &&
+        (kind == Access::Read || (cell.reads[0] == 0 && cell.reads[1] == 0))) {
+      return;
+    }
+    if (is_copy(cell.write) || !ordered(cell.write, f, for_others)) {
+      conflict(f, kind, cell, -1, region, at, site);
+    }
+  } else if (region.shared && kind == Access::Read) {
+    executor_.fault(f, "reads shared memory that nobody has written, at ", Place{region, at}, ", in ",
+                    line_of(site));
+  }
+  if (kind == Access::Write) {
+    for (int i = 0; i < 2; ++i) {
+      if (block_of(cell.reads[i]) >= region.first_block && !ordered(cell.reads[i], f, false)) {
+        conflict(f, kind, cell, i, region, at, site);
+      }
+      cell.reads[i] = 0;
+    }
+    cell.write = own;
+    cell.write_site = code_offset(site);
+    return;
+  }
+  // A read that is ordered before this one says nothing that this one does not.
+  int slot = -1;
+  for (int i = 0; i < 2; ++i) {
+    const Stamp r = cell.reads[i];
+    if (r == own) return;
+    if (block_of(r) < region.first_block || ordered(r, f, false)) slot = i;
+  }
+  if (slot < 0) slot = static_cast<int>(own >> 1 ^ at >> 2) & 1;
+  cell.reads[slot] = own;
+  cell.read_sites[slot] = code_offset(site);
+}
+
+void Detector::check(const Fiber& f, Access kind, const void* p, size_t bytes, size_t alignment,
+                     const void* site) {
+  executor_.step(f);
+  const uintptr_t at = reinterpret_cast<uintptr_t>(p);
+  if (alignment != 0 && at % alignment != 0) {
+    executor_.fault(f, verb(kind), " ", bytes, " bytes at an address that is no multiple of ", alignment,
+                    ", in ", line_of(site));
+  }
+  const Region region = find(f, kind, p, bytes, site);
+  if (region.shadow == nullptr) return;
+  for_cells(region, at, bytes,
+            [&](Cell& cell, uintptr_t where) { touch(f, kind, cell, region, where, site, false); });
+}
+
+void Detector::read_row(const Fiber& f, const void* row, const void* site) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(row);
+  if (at % 16 != 0) executor_.fault(f, "ldmatrix of a row that is not aligned, in ", line_of(site));
+  const Region region = find(f, Access::Read, row, 16, site);
+  if (!region.shared) executor_.fault(f, "ldmatrix of a row outside of shared memory, in ", line_of(site));
+  for_cells(region, at, 16,
+            [&](Cell& cell, uintptr_t where) { touch(f, Access::Read, cell, region, where, site, true); });
+}
+
+void Detector::begin_copy(const Fiber& f, const void* to, const void* from, const void* site) {
+  if (from != nullptr) {
+    access(f, Access::Read, from, 16, 16, site);
+    if (find(f, Access::Read, from, 16, site).shared) {
+      executor_.fault(f, "cp.async from shared memory, in ", line_of(site));
+    }
+  }
+  access(f, Access::Write, to, 16, 16, site);
+  const Region region = find(f, Access::Write, to, 16, site);
+  if (!region.shared) executor_.fault(f, "cp.async to global memory, in ", line_of(site));
+  for_cells(region, reinterpret_cast<uintptr_t>(to), 16,
+            [&](Cell& cell, uintptr_t) { cell.write = stamp(f, true); });
+}
+
+void Detector::end_copy(const Fiber& f, const void* to) {
+  const Region region = find(f, Access::Write, to, 16, nullptr);
+  for_cells(region, reinterpret_cast<uintptr_t>(to), 16,
+            [&](Cell& cell, uintptr_t) { cell.write = stamp(f, false); });
+}
+
+std::ostream& operator<<(std::ostream& out, const Detector::Place& place) {
+  out << "byte " << place.at - place.region.shadow->begin;
+  if (place.region.shared) return out << " of shared memory";
+  return out << " of a buffer of " << place.region.shadow->bytes;
+}
+
+void Detector::out_of_bounds(const Fiber& f, Access kind, const void* p, size_t bytes, const void* site) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(p);
+  const uintptr_t shared_end = shared_->begin + shared_bytes_;
+  constexpr uintptr_t kNear = 1 << 20;
+  if (at + kNear >= shared_->begin && at < shared_end + kNear) {
+    executor_.fault(f, verb(kind), " ", bytes, " bytes at byte ", static_cast<int64_t>(at - shared_->begin),
+                    " of shared memory, which has ", shared_bytes_, ", in ", line_of(site));
+  }
+  auto next = buffers_.upper_bound(at);
+  if (next != buffers_.begin()) {
+    const auto& [begin, buffer] = *std::prev(next);
+    if (at - begin < buffer.bytes + kNear) {
+      executor_.fault(f, verb(kind), " ", bytes, " bytes at byte ", at - begin, " of a buffer of ",
+                      buffer.bytes, ", in ", line_of(site));
+    }
+  }
+  if (next != buffers_.end() && next->first - at < kNear) {
+    executor_.fault(f, verb(kind), " ", bytes, " bytes, ", next->first - at, " before a buffer of ",
+                    next->second.bytes, ", in ", line_of(site));
+  }
+  executor_.fault(f, verb(kind), " ", bytes, " bytes at ", p, ", which is no memory of the device, in ",
+                  line_of(site));
+}
+
+void Detector::conflict(const Fiber& f, Access kind, const Cell& cell, int reader, const Region& region,
+                        uintptr_t at, const void* site) {
+  const Stamp other = reader < 0 ? cell.write : cell.reads[reader];
+  const uint32_t other_site = reader < 0 ? cell.write_site : cell.read_sites[reader];
+  if (is_copy(other)) {
+    executor_.fault(f, verb(kind), " ", Place{region, at}, " in ", line_of(site),
+                    " while the copy of thread ", thread_of(other), " in ", line_of(other_site),
+                    " is under way: it has not waited");
+  }
+  executor_.fault(f, "race: ", verb(kind), " ", Place{region, at}, " in ", line_of(site), ", and thread ",
+                  thread_of(other), block_of(other) == block_ ? "" : " of another block",
+                  reader < 0 ? " writes" : " reads", " it in ", line_of(other_site),
+                  ", with no sync between");
+}
+
+}  // namespace simt
+}  // namespace fintune
