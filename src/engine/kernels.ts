@@ -438,10 +438,17 @@ const threads = (): number => call((k) => k.threads());
 const setThreads = (count: number): void => call((k) => k.setThreads(count));
 
 /** Names of the devices that kernels can run on, the CPU first. */
-const devices = (): string[] => nativeCall(() => native().devices().map(({ name }) => name));
+const devices = (): string[] =>
+	nativeCall(() =>
+		native()
+			.devices()
+			.map(({ name }) => name),
+	);
 const device = (): string => call((k) => k.device());
 /** Where kernels run, and where new tensors lie, from now on (the CPU at first). */
 const setDevice = (name: string): void => call((k) => k.setDevice(name));
+/** Names of the native ops that the device has; a kernel that it lacks throws E_DEVICE. */
+const ops = (): string[] => call((k) => k.ops());
 
 /** The SIMT executor of test builds, which runs CUDA kernels on the host. */
 export interface Simt {
@@ -456,6 +463,8 @@ export interface Simt {
 	/** Kernels leave the site out from now on. */
 	disableSite(site: Pick<SimtSite, "file" | "line">): void;
 	enableAll(): void;
+	/** All as at first: seed 0, random copies, capability 80, all sites enabled. */
+	reset(): void;
 	/** Kernels started so far. */
 	launches(): number;
 }
@@ -472,6 +481,12 @@ function simt(): Simt | undefined {
 		sites: () => k.sites(),
 		disableSite: ({ file, line }) => nativeCall(() => k.setSite(file, line, false)),
 		enableAll: () => k.enableAllSites(),
+		reset: () => {
+			k.setSeed(0);
+			k.setAsyncMode("random");
+			k.setCapability(80);
+			k.enableAllSites();
+		},
 		launches: () => k.launches(),
 	};
 }
@@ -511,6 +526,7 @@ export const kernels = {
 	devices,
 	device,
 	setDevice,
+	ops,
 	get simt(): Simt | undefined {
 		return simt();
 	},
