@@ -17,6 +17,7 @@ class SimtDevice : public Device {
  public:
   const std::string& name() const override { return name_; }
   bool is_host() const override { return false; }
+  bool watches_bounds() const override { return true; }
   // Ends at most 255 bytes before a page that faults, begins behind another; filled with NaN.
   void* allocate(size_t bytes) override;
   void release(void* p, size_t bytes) noexcept override;
