@@ -23,11 +23,11 @@ const covered: Record<string, string[]> = {
 	linearLogprob: ["linear_logprob_forward", "linear_logprob_backward"],
 	adamw: ["adamw"],
 	globalNorm: ["global_norm"],
-	sample: ["sample_greedy", "sample_draw"],
+	sampleRows: ["sample_greedy", "sample_draw"],
 	preferenceLoss: ["preference_loss"],
 };
 /** Made of the above, or not arithmetic. */
-const others = ["tensor", "linearCrossEntropy", "samplingDistribution", "dpoLoss", "copy", "startTimer", "stopTimer", "launches"];
+const others = ["tensor", "linearCrossEntropy", "sample", "samplingDistribution", "dpoLoss", "copy", "startTimer", "stopTimer", "launches"];
 const settings = ["isas", "isa", "setIsa", "threads", "setThreads", "devices", "device", "setDevice"];
 
 it("times every public kernel", () => {
