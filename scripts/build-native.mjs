@@ -1,6 +1,7 @@
 /**
  * The one way the addon is built: cmake-js into build-cmake/ (incremental), then an atomic copy of the product to
- * build/Release/fintune.node, where the loader finds it. `--if-stale` builds only when a source is newer. FINTUNE_CUDA=auto
+ * build/Release/fintune.node, where the loader finds it. `--if-stale` builds only when a source is newer; `--simt` builds
+ * the test addon instead, whose device `simt` runs CUDA kernels on the host: build/simt/fintune.node. FINTUNE_CUDA=auto
  * (with the CUDA backend where there is a toolkit; the default), on or off; FINTUNE_CUDA_ARCHITECTURES=80;90a for fewer GPUs.
  */
 import { spawnSync } from "node:child_process";
@@ -26,7 +27,8 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const intermediate = join(root, "build-cmake");
 /** What the present build-cmake/ was configured for. */
 const record = join(intermediate, "fintune-settings.json");
-const installed = join(root, "build", "Release", "fintune.node");
+const simt = process.argv.includes("--simt");
+const installed = join(root, "build", simt ? "simt" : "Release", "fintune.node");
 
 function fail(message) {
 	process.stderr.write(`fintune build: ${message}\n`);
@@ -106,6 +108,7 @@ const result = spawnSync(
 		"build",
 		...["-O", intermediate, "--parallel", jobs],
 		...options,
+		...(simt ? ["--target", "fintune-simt"] : []),
 		...process.argv.slice(2).filter((a) => a.startsWith("--CD")),
 	],
 	{
@@ -129,10 +132,10 @@ writeFileSync(record, settings);
 const folder = dirname(installed);
 mkdirSync(folder, { recursive: true });
 for (const name of readdirSync(folder)) if (name.endsWith(".node") && name !== "fintune.node") rmSync(join(folder, name));
-const product = (name) => join(intermediate, "product", name);
-copyFileSync(product(cuda ? "fintune-cuda.node" : "fintune.node"), `${installed}.tmp`);
+const product = (name) => join(intermediate, "product", `${name}.node`);
+copyFileSync(product(simt ? "fintune-simt" : cuda ? "fintune-cuda" : "fintune"), `${installed}.tmp`);
 renameSync(`${installed}.tmp`, installed);
 const size = (file) => `${(statSync(file).size / 1048576).toFixed(1)} MiB`;
 process.stderr.write(
-	`fintune build: ${installed} (${size(installed)}${cuda ? `; without CUDA it is ${size(product("fintune.node"))}` : ""})\n`,
+	`fintune build: ${installed} (${size(installed)}${cuda && !simt ? `; without CUDA it is ${size(product("fintune"))}` : ""})\n`,
 );

@@ -1,6 +1,6 @@
 /**
  * Makes the checkout ready to run: installs packages when the lock file changed, builds the addon and the TypeScript when
- * a source is newer. Needs Node, npm, a C++17 compiler and CMake; uses nothing that is not there yet.
+ * a source is newer; with --tests the test addon too. Needs Node, npm, a C++17 compiler and CMake; uses nothing that is not there yet.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
@@ -34,6 +34,9 @@ function installed() {
 // Not `npm ci`: it insists on lock entries for the optional packages of every other system, which a registry mirror may lack.
 if (!installed()) run("npm", ["install", "--no-audit", "--no-fund"]);
 run(process.execPath, [join(root, "scripts", "build-native.mjs"), "--if-stale"]);
+// The addon that runs CUDA kernels on the host; its executor knows Linux.
+if (process.argv.includes("--tests") && process.platform === "linux")
+	run(process.execPath, [join(root, "scripts", "build-native.mjs"), "--simt", "--if-stale"]);
 
 const compiled = join(root, "dist", "cli", "main.js");
 const sources = ["src", "tsconfig.json"].map((name) => join(root, name));

@@ -2,16 +2,22 @@
 #include "addon/devices.h"
 
 #include "cpu/dispatch.h"
+#include "simt/dispatch.h"
 
 namespace fintune {
 namespace addon {
 
-std::vector<DeviceInfo> device_infos() { return {{"cpu", "cpu", cpu_has_bf16()}}; }
+std::vector<DeviceInfo> device_infos() {
+  std::vector<DeviceInfo> infos = {{"cpu", "cpu", cpu_has_bf16()}};
+  if (simt::present()) infos.push_back({"simt", "simt", simt::capability() >= 80});
+  return infos;
+}
 
 Backend backend_named(const std::string& name) {
   if (name == "cpu") {
     return Backend{std::shared_ptr<Device>(&host_device(), [](Device*) {}), &cpu_table()};
   }
+  if (name == "simt" && simt::present()) return simt::backend();
   std::string offered;
   for (const DeviceInfo& d : device_infos()) offered += (offered.empty() ? "" : ", ") + d.name;
   fail(ErrorCode::Device, "device ", name, " is not available here, expected one of: ", offered);

@@ -1,5 +1,6 @@
 // The public kernels: each function takes the arguments of one op header by name (tensors are created by the
-// caller) and runs it at once on the calling thread and the kernels' own pool.
+// caller) and runs it at once, on the device that setDevice chose: the CPU (on the calling thread and the
+// kernels' own pool) unless another.
 #include "addon/kernels.h"
 
 #include <napi.h>
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "addon/devices.h"
 #include "addon/napi_util.h"
 #include "addon/register.h"
 #include "addon/state.h"
@@ -31,7 +33,14 @@ class Call : public Options {
   float* floats_or_none(const char* name, int64_t n) const { return has(name) ? floats(name, n) : nullptr; }
   int32_t* ints(const char* name, int64_t n) const { return vector<int32_t>(name, DType::I32, n); }
   int64_t length(const char* name) const { return tensor(name).count(); }
-  Tensor& tensor(const char* name) const { return Tensor::from(get(name), path(name)); }
+  Tensor& tensor(const char* name) const { return tensor(get(name), path(name)); }
+  // Must lie where the kernels run.
+  Tensor& tensor(const Napi::Value& v, const std::string& name) const {
+    Tensor& t = Tensor::from(v, name);
+    require(&t.device() == &device(), name, ": lies on ", t.device().name(), ", the kernels run on ",
+            device().name());
+    return t;
+  }
   // A list of tensors.
   std::vector<Tensor*> tensors(const char* name) const {
     const Napi::Value v = get(name);
@@ -39,7 +48,7 @@ class Call : public Options {
     std::vector<Tensor*> list;
     const Napi::Array array = v.As<Napi::Array>();
     for (uint32_t i = 0; i < array.Length(); ++i) {
-      list.push_back(&Tensor::from(array.Get(i), path(name) + "[" + std::to_string(i) + "]"));
+      list.push_back(&tensor(array.Get(i), path(name) + "[" + std::to_string(i) + "]"));
     }
     return list;
   }
@@ -47,22 +56,34 @@ class Call : public Options {
     return has("compute") ? parse_dtype(text("compute"), path("compute")) : DType::F32;
   }
 
+  // Contiguous i32 values, copied to the host.
+  std::vector<int32_t> host_ints(const char* name, int64_t n) const {
+    std::vector<int32_t> values(static_cast<size_t>(n));
+    device().download(values.data(), ints(name, n), values.size() * sizeof(int32_t));
+    return values;
+  }
+
   // Runs the op twice: once dry, to learn what workspace it takes, then on an arena of at least that size.
   template <typename Op>
-  void run(void (*op)(Exec&, const Op&), const Op& arguments) const {
+  void run(void (*OpTable::*member)(Exec&, const Op&), const Op& arguments) const {
     State& s = state(env_);
+    void (*op)(Exec&, const Op&) = kernel_ops(s).*member;
+    if (op == nullptr)
+      fail(ErrorCode::Device, where(), ": device ", device().name(), " does not have this op");
     if (!s.kernel_threads) s.kernel_threads = std::make_unique<ThreadPool>(0);
     Exec exec;
+    exec.device = &device();
     exec.threads = s.kernel_threads.get();
     exec.rowwise = flag("rowwise", false);
     exec.compute = compute();
-    Arena measure;
+    Arena measure(device());
     measure.measure();
     exec.arena = &measure;
     exec.dry = true;
     op(exec, arguments);
-    if (!s.kernel_arena || s.kernel_arena_bytes < measure.peak()) {
-      s.kernel_arena = std::make_unique<Arena>();
+    // A device that watches its memory gives a new block for each call, poisoned and of just the size.
+    if (!s.kernel_arena || s.kernel_arena_bytes < measure.peak() || device().watches_bounds()) {
+      s.kernel_arena = std::make_unique<Arena>(device());
       s.kernel_arena_bytes = 0;
       s.kernel_arena->reserve(measure.peak());
       s.kernel_arena_bytes = measure.peak();
@@ -70,6 +91,8 @@ class Call : public Options {
     exec.arena = s.kernel_arena.get();
     exec.dry = false;
     op(exec, arguments);
+    // A timer measures what the device does, not how long it waits for the host in between.
+    if (!s.timing) device().synchronize();
   }
 
  private:
@@ -82,6 +105,8 @@ class Call : public Options {
     return static_cast<T*>(t.data());
   }
 
+  Device& device() const { return kernel_device(state(env_)); }
+
   Napi::Env env_;
 };
 
@@ -91,7 +116,7 @@ Napi::Value embedding_forward(const Napi::CallbackInfo& info) {
   op.weight = c.rows("weight");
   op.y = c.rows("y");
   op.ids = c.ints("ids", op.y.rows);
-  c.run(cpu_table().embedding_forward, op);
+  c.run(&OpTable::embedding_forward, op);
   return info.Env().Undefined();
 }
 
@@ -101,7 +126,7 @@ Napi::Value embedding_backward(const Napi::CallbackInfo& info) {
   op.dy = c.rows("dy");
   op.dweight = c.rows("dweight");
   op.ids = c.ints("ids", op.dy.rows);
-  c.run(cpu_table().embedding_backward, op);
+  c.run(&OpTable::embedding_backward, op);
   return info.Env().Undefined();
 }
 
@@ -115,7 +140,7 @@ Napi::Value rmsnorm_forward(const Napi::CallbackInfo& info) {
   op.eps = c.real("eps");
   op.y = c.rows("y");
   op.rstd = c.floats_or_none("rstd", op.x.rows);
-  c.run(cpu_table().rmsnorm_forward, op);
+  c.run(&OpTable::rmsnorm_forward, op);
   return info.Env().Undefined();
 }
 
@@ -129,7 +154,7 @@ Napi::Value rmsnorm_backward(const Napi::CallbackInfo& info) {
   op.dx = c.rows("dx");
   op.accumulate = c.flag("accumulate", false);
   op.dweight = c.floats_or_none("dweight", op.x.cols);
-  c.run(cpu_table().rmsnorm_backward, op);
+  c.run(&OpTable::rmsnorm_backward, op);
   return info.Env().Undefined();
 }
 
@@ -146,7 +171,7 @@ Napi::Value rope(const Napi::CallbackInfo& info) {
   op.cos = c.floats("cos", cos.count());
   op.sin = c.floats("sin", cos.count());
   op.inverse = c.flag("inverse", false);
-  c.run(cpu_table().rope, op);
+  c.run(&OpTable::rope, op);
   return info.Env().Undefined();
 }
 
@@ -164,7 +189,7 @@ Napi::Value attention_forward(const Napi::CallbackInfo& info) {
   op.scale = c.real("scale");
   op.y = c.matrix("y");
   op.lse = c.floats_or_none("lse", op.q.rows * op.heads);
-  c.run(cpu_table().attention_forward, op);
+  c.run(&OpTable::attention_forward, op);
   return info.Env().Undefined();
 }
 
@@ -186,7 +211,7 @@ Napi::Value attention_backward(const Napi::CallbackInfo& info) {
   op.dq = c.matrix("dq");
   op.dk = c.matrix("dk");
   op.dv = c.matrix("dv");
-  c.run(cpu_table().attention_backward, op);
+  c.run(&OpTable::attention_backward, op);
   return info.Env().Undefined();
 }
 
@@ -200,6 +225,7 @@ Napi::Value attention_decode(const Napi::CallbackInfo& info) {
   op.scale = c.real("scale");
   op.y = c.matrix("y");
   op.lengths = c.ints("lengths", op.q.rows);
+  const std::vector<int32_t> lengths = c.host_ints("lengths", op.q.rows);
   const std::vector<Tensor*> keys = c.tensors("keys");
   const std::vector<Tensor*> values = c.tensors("values");
   require(static_cast<int64_t>(keys.size()) == op.q.rows && keys.size() == values.size(),
@@ -212,8 +238,8 @@ Napi::Value attention_decode(const Napi::CallbackInfo& info) {
     for (Tensor* cache : {keys[t], values[t]}) {
       const View v = cache->matrix();
       require(v.dtype == op.kv_dtype && v.ld == op.kv_stride && v.cols == op.kv_heads * op.head_dim &&
-                  v.rows >= op.lengths[t],
-              "attentionDecode: cache ", t, ": expected at least ", op.lengths[t], " rows of ",
+                  v.rows >= lengths[t],
+              "attentionDecode: cache ", t, ": expected at least ", lengths[t], " rows of ",
               op.kv_heads * op.head_dim, " ", dtype_name(op.kv_dtype), " with stride ", op.kv_stride,
               ", found ", v.rows, " of ", v.cols, " ", dtype_name(v.dtype), " with stride ", v.ld);
     }
@@ -222,7 +248,7 @@ Napi::Value attention_decode(const Napi::CallbackInfo& info) {
   }
   op.keys = key_data.data();
   op.values = value_data.data();
-  c.run(cpu_table().attention_decode, op);
+  c.run(&OpTable::attention_decode, op);
   return info.Env().Undefined();
 }
 
@@ -232,7 +258,7 @@ Napi::Value swiglu_forward(const Napi::CallbackInfo& info) {
   op.gate = c.rows("gate");
   op.up = c.rows("up");
   op.h = c.rows("h");
-  c.run(cpu_table().swiglu_forward, op);
+  c.run(&OpTable::swiglu_forward, op);
   return info.Env().Undefined();
 }
 
@@ -245,7 +271,7 @@ Napi::Value swiglu_backward(const Napi::CallbackInfo& info) {
   op.dgate = c.rows("dgate");
   op.dup = c.rows("dup");
   op.h = c.rows_or_none("h");
-  c.run(cpu_table().swiglu_backward, op);
+  c.run(&OpTable::swiglu_backward, op);
   return info.Env().Undefined();
 }
 
@@ -260,8 +286,8 @@ std::vector<LoraPair> to_adapters(const Call& c) {
     const std::string where = c.path("adapters") + "[" + std::to_string(i) + "]";
     const Options o(array.Get(i), where);
     LoraPair pair;
-    pair.a = Tensor::from(o.get("a"), o.path("a")).rows();
-    pair.b = Tensor::from(o.get("b"), o.path("b")).rows();
+    pair.a = c.tensor(o.get("a"), o.path("a")).rows();
+    pair.b = c.tensor(o.get("b"), o.path("b")).rows();
     pair.scale = o.real("scale");
     pairs.push_back(pair);
   }
@@ -292,7 +318,7 @@ Napi::Value linear_forward(const Napi::CallbackInfo& info) {
   op.dropout = to_dropout(c);
   op.y = c.rows("y");
   op.u = c.rows_or_none("u");
-  c.run(cpu_table().linear_forward, op);
+  c.run(&OpTable::linear_forward, op);
   return info.Env().Undefined();
 }
 
@@ -313,7 +339,7 @@ Napi::Value linear_backward(const Napi::CallbackInfo& info) {
   op.db = c.rows_or_none("db");
   op.dweight = c.rows_or_none("dweight");
   op.dbias = c.floats_or_none("dbias", op.weight.rows);
-  c.run(cpu_table().linear_backward, op);
+  c.run(&OpTable::linear_backward, op);
   return info.Env().Undefined();
 }
 
@@ -329,7 +355,7 @@ Napi::Value linear_logprob(const Napi::CallbackInfo& info) {
   op.dhidden = c.rows_or_none("dhidden");
   op.dweight = c.rows_or_none("dweight");
   op.logits = c.rows_or_none("logits");
-  c.run(cpu_table().linear_logprob, op);
+  c.run(&OpTable::linear_logprob, op);
   return info.Env().Undefined();
 }
 
@@ -343,9 +369,9 @@ Napi::Value adamw(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < array.Length(); ++i) {
     const Options o(array.Get(i), c.path("tensors") + "[" + std::to_string(i) + "]");
     AdamWTensor t;
-    t.n = Tensor::from(o.get("p"), o.path("p")).count();
+    t.n = c.tensor(o.get("p"), o.path("p")).count();
     auto floats = [&](const char* name) {
-      Tensor& tensor = Tensor::from(o.get(name), o.path(name));
+      Tensor& tensor = c.tensor(o.get(name), o.path(name));
       require(tensor.dtype() == DType::F32 && tensor.contiguous() && tensor.count() == t.n, o.path(name),
               ": expected ", t.n, " contiguous f32 values, found ", tensor.count(), " of ",
               dtype_name(tensor.dtype()));
@@ -367,7 +393,7 @@ Napi::Value adamw(const Napi::CallbackInfo& info) {
   op.beta2 = c.number("beta2");
   op.eps = c.number("eps");
   op.grad_scale = c.real("gradScale", 1);
-  c.run(cpu_table().adamw, op);
+  c.run(&OpTable::adamw, op);
   return info.Env().Undefined();
 }
 
@@ -380,7 +406,7 @@ Napi::Value global_norm(const Napi::CallbackInfo& info) {
   op.gradients = gradients.data();
   op.count = static_cast<int64_t>(gradients.size());
   op.norm = &norm;
-  c.run(cpu_table().global_norm, op);
+  c.run(&OpTable::global_norm, op);
   return Napi::Number::New(info.Env(), norm);
 }
 
@@ -420,11 +446,50 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
   op.tokens = tokens.Data();
   op.logprobs = logprobs.Data();
   op.distributions = c.rows_or_none("distributions");
-  c.run(cpu_table().sample, op);
+  c.run(&OpTable::sample, op);
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("tokens", tokens);
   result.Set("logprobs", logprobs);
   return result;
+}
+
+Napi::Value gather_rows(const Napi::CallbackInfo& info) {
+  const Call c(info, "gatherRows");
+  GatherRows op;
+  op.x = c.rows("x");
+  op.y = c.rows("y");
+  op.rows = c.ints("rows", op.y.rows);
+  c.run(&OpTable::gather_rows, op);
+  return info.Env().Undefined();
+}
+
+Napi::Value scatter_rows(const Napi::CallbackInfo& info) {
+  const Call c(info, "scatterRows");
+  ScatterRows op;
+  op.x = c.rows("x");
+  op.y = c.rows("y");
+  op.rows = c.ints("rows", op.x.rows);
+  c.run(&OpTable::scatter_rows, op);
+  return info.Env().Undefined();
+}
+
+// destinations: a tensor of x's columns for each row.
+Napi::Value store_rows(const Napi::CallbackInfo& info) {
+  const Call c(info, "storeRows");
+  StoreRows op;
+  op.x = c.rows("x");
+  std::vector<void*> destinations;
+  for (Tensor* t : c.tensors("destinations")) {
+    require(t->count() == op.x.cols && t->dtype() == op.x.dtype && t->contiguous(),
+            "storeRows.destinations: expected ", op.x.cols, " contiguous ", dtype_name(op.x.dtype),
+            " values each, found ", t->count(), " of ", dtype_name(t->dtype()));
+    destinations.push_back(t->data());
+  }
+  require(static_cast<int64_t>(destinations.size()) == op.x.rows, "storeRows.destinations: expected ",
+          op.x.rows, ", found ", destinations.size());
+  op.destinations = destinations.data();
+  c.run(&OpTable::store_rows, op);
+  return info.Env().Undefined();
 }
 
 Napi::Value isas(const Napi::CallbackInfo& info) {
@@ -454,6 +519,19 @@ Napi::Value set_threads(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value device(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), kernel_device(state(info.Env())).name());
+}
+
+// Where the kernels run and new tensors lie from now on.
+Napi::Value set_device(const Napi::CallbackInfo& info) {
+  State& s = state(info.Env());
+  Backend backend = backend_named(to_text(info[0], "setDevice"));
+  s.kernel_arena.reset();
+  s.kernel_backend = std::move(backend);
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
 void init_kernels(Napi::Env env, Napi::Object exports) {
@@ -473,8 +551,14 @@ void init_kernels(Napi::Env env, Napi::Object exports) {
   export_function<adamw>(env, exports, "adamw");
   export_function<global_norm>(env, exports, "globalNorm");
   export_function<sample>(env, exports, "sample");
+  export_function<gather_rows>(env, exports, "gatherRows");
+  export_function<scatter_rows>(env, exports, "scatterRows");
+  export_function<store_rows>(env, exports, "storeRows");
   export_model_kernels(env, exports);
   export_measure_kernels(env, exports);
+  export_simt(env, exports);
+  export_function<device>(env, exports, "device");
+  export_function<set_device>(env, exports, "setDevice");
   export_function<isas>(env, exports, "isas");
   export_function<isa>(env, exports, "isa");
   export_function<set_isa>(env, exports, "setIsa");

@@ -143,6 +143,7 @@ class Options {
     object_ = v.As<Napi::Object>();
   }
 
+  const std::string& where() const { return where_; }
   std::string path(const char* name) const { return where_ + "." + name; }
   bool has(const char* name) const {
     const Napi::Value v = object_.Get(name);

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "addon/register.h"
 #include "addon/state.h"
@@ -36,6 +37,28 @@ std::vector<int64_t> to_shape(const Napi::Value& v, const std::string& name) {
   return shape;
 }
 
+// A view's elements on the host: the memory itself, or a copy of it, which `give_back` returns to the device.
+class HostView {
+ public:
+  HostView(Device& device, const View& v) : device_(device), view_(v) {
+    if (device.is_host() || v.count() == 0) return;
+    copy_.resize(static_cast<size_t>((v.rows - 1) * v.ld + v.cols) * dtype_size(v.dtype));
+    device.download(copy_.data(), v.data, copy_.size());
+    view_.data = copy_.data();
+    at_ = v.data;
+  }
+  const View& view() const { return view_; }
+  void give_back() const {
+    if (at_ != nullptr) device_.upload(at_, copy_.data(), copy_.size());
+  }
+
+ private:
+  Device& device_;
+  View view_;
+  std::vector<char> copy_;
+  void* at_ = nullptr;
+};
+
 // Copies element by element with conversion: dst(i) = convert(src(i)) over rows of the last dimension.
 template <typename Fn>
 void for_rows(const View& v, Fn&& fn) {
@@ -51,25 +74,37 @@ DType parse_dtype(const std::string& name, const std::string& where) {
   fail(ErrorCode::Argument, where, ": expected f32, bf16, f16 or i32, found ", name);
 }
 
-GuardedMemory::GuardedMemory(size_t bytes, size_t margin) : bytes_(bytes), margin_(margin) {
-  const size_t total = round_up(bytes + 2 * margin, kAlignment);
-  base_ = static_cast<char*>(std::aligned_alloc(kAlignment, total == 0 ? kAlignment : total));
-  if (base_ == nullptr) fail(ErrorCode::OutOfMemory, "no memory for a tensor of ", bytes, " bytes");
-  std::memset(base_, kPoison, margin);
-  std::memset(base_ + margin, 0, bytes);
-  std::memset(base_ + margin + bytes, kPoison, total - margin - bytes);
+GuardedMemory::GuardedMemory(std::shared_ptr<Device> device, size_t bytes, size_t margin)
+    : device_(std::move(device)), bytes_(bytes), margin_(device_->watches_bounds() ? 0 : margin) {
+  total_ = device_->watches_bounds() ? bytes : round_up(bytes + 2 * margin_, kAlignment);
+  if (device_->is_host()) {  // not the device's own: whole pages for a few numbers
+    base_ = static_cast<char*>(std::aligned_alloc(kAlignment, total_ == 0 ? kAlignment : total_));
+    if (base_ == nullptr) fail(ErrorCode::OutOfMemory, "no memory for a tensor of ", bytes, " bytes");
+  } else {
+    base_ = static_cast<char*>(device_->allocate(total_));
+  }
+  device_->fill(base_, kPoison, margin_);
+  device_->fill(base_ + margin_, 0, bytes);
+  device_->fill(base_ + margin_ + bytes, kPoison, total_ - margin_ - bytes);
 }
 
-GuardedMemory::~GuardedMemory() { std::free(base_); }
+GuardedMemory::~GuardedMemory() {
+  if (device_->is_host()) {
+    std::free(base_);
+  } else {
+    device_->release(base_, total_);
+  }
+}
 
 bool GuardedMemory::intact() const {
-  auto poisoned = [](const char* p, size_t n) {
-    for (size_t i = 0; i < n; ++i) {
-      if (static_cast<unsigned char>(p[i]) != kPoison) return false;
+  std::vector<char> side(margin_);
+  for (const char* from : {base_, base_ + margin_ + bytes_}) {
+    device_->download(side.data(), from, margin_);
+    for (char c : side) {
+      if (static_cast<unsigned char>(c) != kPoison) return false;
     }
-    return true;
-  };
-  return poisoned(base_, margin_) && poisoned(base_ + margin_ + bytes_, margin_);
+  }
+  return true;
 }
 
 void Tensor::Init(Napi::Env env, Napi::Object exports) {
@@ -109,8 +144,11 @@ Tensor::Tensor(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Tensor>(info) 
     shape_ = to_shape(info[1], "shape");
     ld_ = shape_.back();
     const bool guards = info.Length() > 2 && !info[2].IsUndefined() && to_flag(info[2], "guard");
-    memory_ = std::make_shared<GuardedMemory>(static_cast<size_t>(count()) * dtype_size(dtype_),
-                                              guards ? kGuardBytes : 0);
+    const State& s = state(info.Env());
+    std::shared_ptr<Device> device = s.kernel_backend.device;
+    if (!device) device = std::shared_ptr<Device>(&host_device(), [](Device*) {});
+    memory_ = std::make_shared<GuardedMemory>(
+        std::move(device), static_cast<size_t>(count()) * dtype_size(dtype_), guards ? kGuardBytes : 0);
     data_ = memory_->data();
   });
 }
@@ -175,7 +213,8 @@ Napi::Value Tensor::Set(const Napi::CallbackInfo& info) {
     const int64_t length = static_cast<int64_t>(array.ElementLength());
     require(length == count(), "set: expected ", count(), " elements, found ", length);
     const napi_typedarray_type type = array.TypedArrayType();
-    const View v = rows();
+    const HostView host(device(), rows());
+    const View& v = host.view();
     if (type == napi_float32_array && (dtype_ == DType::F32 || dtype_ == DType::BF16)) {
       const float* src = info[0].As<Napi::Float32Array>().Data();
       for_rows(v, [&](int64_t from, int64_t to, int64_t n) {
@@ -202,6 +241,7 @@ Napi::Value Tensor::Set(const Napi::CallbackInfo& info) {
            : dtype_ == DType::F16  ? " takes its bits as a Uint16Array"
                                    : " takes an Int32Array");
     }
+    host.give_back();
     return info.This();
   });
 }
@@ -211,7 +251,8 @@ Napi::Value Tensor::ToFloat32Array(const Napi::CallbackInfo& info) {
     from(info.This(), "this");
     Napi::Float32Array out = Napi::Float32Array::New(info.Env(), static_cast<size_t>(count()));
     float* dst = out.Data();
-    const View v = rows();
+    const HostView host(device(), rows());
+    const View& v = host.view();
     for_rows(v, [&](int64_t to, int64_t from, int64_t n) {
       for (int64_t i = 0; i < n; ++i) {
         dst[to + i] = dtype_ == DType::F32    ? v.as<float>()[from + i]
@@ -230,7 +271,8 @@ Napi::Value Tensor::ToInt32Array(const Napi::CallbackInfo& info) {
     require(dtype_size(dtype_) == 4, "toInt32Array: expected a tensor of i32 or f32 (bits), found ",
             dtype_name(dtype_));
     Napi::Int32Array out = Napi::Int32Array::New(info.Env(), static_cast<size_t>(count()));
-    const View v = rows();
+    const HostView host(device(), rows());
+    const View& v = host.view();
     for_rows(v, [&](int64_t to, int64_t from, int64_t n) {
       std::memcpy(out.Data() + to, v.as<int32_t>() + from, static_cast<size_t>(n) * 4);
     });
@@ -244,7 +286,8 @@ Napi::Value Tensor::ToUint16Array(const Napi::CallbackInfo& info) {
     require(dtype_size(dtype_) == 2, "toUint16Array: expected a tensor of bf16 or f16, found ",
             dtype_name(dtype_));
     Napi::Uint16Array out = Napi::Uint16Array::New(info.Env(), static_cast<size_t>(count()));
-    const View v = rows();
+    const HostView host(device(), rows());
+    const View& v = host.view();
     for_rows(v, [&](int64_t to, int64_t from, int64_t n) {
       std::memcpy(out.Data() + to, v.as<uint16_t>() + from, static_cast<size_t>(n) * 2);
     });

@@ -7,25 +7,29 @@
 #include <vector>
 
 #include "addon/napi_util.h"
+#include "core/device.h"
 #include "core/tensor.h"
 
 namespace fintune {
 namespace addon {
 
-// 64-byte aligned memory with `margin` poisoned bytes on each side, so that a test can see a write beyond a
-// tensor and a read beyond it turns into NaN.
+// Memory of a device, 64-byte aligned and zero, with `margin` poisoned bytes on each side, so that a test can
+// see a write beyond a tensor and a read beyond it turns into NaN. A device that watches its own bounds gets
+// no margins.
 class GuardedMemory {
  public:
-  GuardedMemory(size_t bytes, size_t margin);
+  GuardedMemory(std::shared_ptr<Device> device, size_t bytes, size_t margin);
   ~GuardedMemory();
   GuardedMemory(const GuardedMemory&) = delete;
   GuardedMemory& operator=(const GuardedMemory&) = delete;
   void* data() const { return base_ + margin_; }
+  Device& device() const { return *device_; }
   bool intact() const;
 
  private:
+  std::shared_ptr<Device> device_;
   char* base_;
-  size_t bytes_, margin_;
+  size_t bytes_, margin_, total_;
 };
 
 // Up to four dimensions, row-major; rows of the last dimension may be ld elements apart (a view of columns).
@@ -42,6 +46,7 @@ class Tensor : public Napi::ObjectWrap<Tensor> {
   int64_t count() const;
   bool contiguous() const { return shape_.empty() || ld_ == shape_.back(); }
   void* data() const { return data_; }
+  Device& device() const { return memory_->device(); }
   // [all dimensions but the last, last].
   View rows() const;
   // [first dimension, all others]; needs contiguous rows unless there are two dimensions.

@@ -19,6 +19,8 @@ class Device {
   // True where pointers of this device are the host's own, so that host arrays can be handed to ops as they
   // are. False for everything that upload and download must serve.
   virtual bool is_host() const = 0;
+  // True where the device itself sees every access beyond an allocation, and poisons new memory (tests).
+  virtual bool watches_bounds() const { return false; }
 
   // At least 256-byte aligned; content undefined, but for the host, where it is zero and touched lazily.
   // Throws OutOfMemory naming the bytes asked for.

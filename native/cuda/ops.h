@@ -26,5 +26,7 @@ void gather_rows(Exec&, const GatherRows&);
 void scatter_rows(Exec&, const ScatterRows&);
 void store_rows(Exec&, const StoreRows&);
 
+const OpTable& table();
+
 }  // namespace cuda
 }  // namespace fintune

@@ -80,5 +80,5 @@ set_target_properties(cuda_host PROPERTIES CXX_VISIBILITY_PRESET hidden)
 set_source_files_properties(native/cuda/errors.cc PROPERTIES COMPILE_DEFINITIONS
   "FINTUNE_CUDA_ARCHITECTURES=\"${architectures}\";FINTUNE_CUDA_PTX=\"${ptx}\"")
 
-add_addon(fintune-cuda $<TARGET_OBJECTS:cuda_host> $<TARGET_OBJECTS:cuda>)
+add_addon(fintune-cuda $<TARGET_OBJECTS:no_simt> $<TARGET_OBJECTS:cuda_host> $<TARGET_OBJECTS:cuda>)
 target_link_libraries(fintune-cuda PRIVATE ${FINTUNE_CUDART} ${CMAKE_DL_LIBS} rt)

@@ -11,7 +11,7 @@ namespace fintune {
 // Closed with its last owner; the host never is.
 struct Backend {
   std::shared_ptr<Device> device;
-  const OpTable* ops;
+  const OpTable* ops = nullptr;
 };
 
 }  // namespace fintune

@@ -17,6 +17,7 @@ class SimtDevice : public Device {
  public:
   const std::string& name() const override { return name_; }
   bool is_host() const override { return false; }
+  bool watches_bounds() const override { return true; }
   // Ends at most 255 bytes before a page that faults, begins behind another; filled with NaN.
   void* allocate(size_t bytes) override;
   void release(void* p, size_t bytes) noexcept override;
@@ -30,7 +31,7 @@ class SimtDevice : public Device {
   void launch(const KernelRun& run);
 
   // Kernels started since the process began.
-  int64_t launches() const { return launches_; }
+  int64_t launches() const override { return launches_; }
   Executor& executor() { return executor_; }
 
  private:

@@ -52,9 +52,7 @@ Executor::Executor() : fibers_(kLanes * kMaxWarps), warps_(kMaxWarps) {
 Executor::~Executor() = default;
 
 void Executor::run(const KernelRun& run) {
-  if (seed != last_seed_) launches_ = 0;
-  last_seed_ = seed;
-  random_ = Random(seed ^ (static_cast<uint64_t>(++launches_) << 32));
+  random_ = Random(draws_.next());
   run_ = &run;
   fault_.clear();
   steps_ = 0;

@@ -103,9 +103,12 @@ class Executor {
   Executor();
   ~Executor();
 
-  uint64_t seed = 0;
+  // Starts the sequence of schedules, one a launch, that belongs to the seed.
+  void set_seed(uint64_t seed) { draws_ = Random(seed); }
   AsyncMode async_mode = AsyncMode::Random;
   int capability = 80;
+  static constexpr int64_t kMaxSteps = int64_t{1} << 28;
+  int64_t max_steps = kMaxSteps;
 
   // Runs all blocks. Throws Internal on the first fault; the executor can be used again.
   void run(const KernelRun& run);
@@ -118,7 +121,7 @@ class Executor {
   Detector& detector() { return *detector_; }
   // Counts accesses and meetings, so that a kernel that never ends does.
   void step(const Fiber& f) {
-    if (++steps_ > kMaxSteps) fault(f, "does not end: ", kMaxSteps, " accesses and meetings so far");
+    if (++steps_ > max_steps) fault(f, "does not end: ", max_steps, " accesses and meetings so far");
   }
   const KernelRun& kernel() const { return *run_; }
   const int* block() const { return block_; }
@@ -162,12 +165,10 @@ class Executor {
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
   Context main_;
-  Random random_;
+  Random draws_;   // one for each launch
+  Random random_;  // of this launch
   std::unique_ptr<Detector> detector_;
-  static constexpr int64_t kMaxSteps = int64_t{1} << 30;
   int64_t steps_ = 0;
-  int64_t launches_ = 0;  // since the seed was last changed
-  uint64_t last_seed_ = 0;
 
   const KernelRun* run_ = nullptr;
   int block_[3] = {0, 0, 0};

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "simt/dispatch.h"
 
 namespace fintune {
 namespace simt {

@@ -16,7 +16,7 @@ struct SiteEntry {
   int line;
   SiteKind kind;
   bool enabled;
-  int64_t visits;  // by warps or threads, since the process began
+  int64_t visits;  // by threads, since the process began
 };
 
 const char* site_kind_name(SiteKind kind);
@@ -25,10 +25,6 @@ const char* site_kind_name(SiteKind kind);
 SiteEntry& visit(Site& site);
 // A copy of all that were visited so far, in order of file and line.
 std::vector<SiteEntry> sites();
-// Throws Argument where no such site was visited.
-void set_site(const std::string& file, int line, bool enabled);
-void enable_all_sites();
-
 const char* base_name(const char* path);
 
 }  // namespace simt

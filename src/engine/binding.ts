@@ -341,6 +341,9 @@ export interface NativeKernels {
 	linearLogprob(args: NativeArguments): void;
 	adamw(args: NativeArguments): void;
 	globalNorm(args: NativeArguments): number;
+	gatherRows(args: NativeArguments): void;
+	scatterRows(args: NativeArguments): void;
+	storeRows(args: NativeArguments): void;
 	sample(args: NativeArguments): { tokens: Int32Array; logprobs: Float32Array };
 	preferenceLoss(args: NativeArguments): NativePreferenceLoss;
 	/** from, to: all of a contiguous tensor into another of the same size and type. */
@@ -357,6 +360,37 @@ export interface NativeKernels {
 	setIsa(name: string): void;
 	threads(): number;
 	setThreads(threads: number): void;
+	/** Where kernels run, and where new tensors lie: a name of {@link NativeEngine.devices}. */
+	device(): string;
+	setDevice(name: string): void;
+	/** Test builds only. */
+	simt?: NativeSimt;
+}
+
+/** A place in a CUDA kernel that is there for synchronisation or layout only; tests switch it off. */
+export interface NativeSite {
+	file: string;
+	line: number;
+	kind: "barrier" | "named barrier" | "warp sync" | "async wait" | "swizzle";
+	enabled: boolean;
+	/** By threads, since the process began. */
+	visits: number;
+}
+
+/** Section: the SIMT executor, which runs CUDA kernels on the host. */
+export interface NativeSimt {
+	/** 75, 80, 86, 89, 90, 100 or 120; 80 at first. */
+	setCapability(capability: number): void;
+	/** Starts the sequence of schedules that belongs to the seed. */
+	setSeed(seed: number): void;
+	/** When background copies arrive, between their issue and their wait; random at first. */
+	setAsyncMode(mode: "early" | "late" | "random"): void;
+	/** All that kernels have come to so far, by file and line. */
+	sites(): NativeSite[];
+	setSite(file: string, line: number, enabled: boolean): void;
+	enableAllSites(): void;
+	/** Kernels started since the process began. */
+	launches(): number;
 }
 
 /** Everything that the addon exports. */

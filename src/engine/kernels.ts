@@ -7,7 +7,7 @@
  * of each op stands in its header under native/ops. An output that the caller does not give is made by the call.
  * @module
  */
-import type { NativeKernels, NativePreferenceLoss, NativeTensor } from "./binding.js";
+import type { NativeBinding, NativeKernels, NativePreferenceLoss, NativeSite, NativeTensor } from "./binding.js";
 import { nativeCall } from "./job.js";
 import { loadNative } from "./native.js";
 
@@ -16,7 +16,7 @@ export type TensorDtype = NativeTensor["dtype"];
 /** What the operands of products are rounded to. */
 export type ProductDtype = Exclude<TensorDtype, "i32">;
 
-const native = (): NativeKernels => loadNative();
+const native = (): NativeBinding => loadNative();
 
 /** Runs one native kernel; its errors become FintuneErrors (E_ARGUMENT names the argument). */
 const call = <T>(run: (k: NativeKernels) => T): T => nativeCall<T>(() => run(native()));
@@ -347,6 +347,24 @@ function globalNorm(gradients: readonly Tensor[]): number {
 	return call((k) => k.globalNorm({ gradients }));
 }
 
+/** y[i] = x[rows[i]]. x [T, C], rows [n] i32; y [n, C] like x. */
+function gatherRows(x: Tensor, rows: Tensor, options: { y?: Tensor } = {}): Tensor {
+	const y = options.y ?? tensor([last(rows), last(x)], undefined, { dtype: x.dtype });
+	call((k) => k.gatherRows({ x, rows, y }));
+	return y;
+}
+
+/** y = 0 but y[rows[i]] = x[i]. x [n, C], rows [n] i32, each once; y [T, C] like x. */
+function scatterRows(x: Tensor, rows: Tensor, y: Tensor): Tensor {
+	call((k) => k.scatterRows({ x, rows, y }));
+	return y;
+}
+
+/** destinations[t] = x[t]. x [T, C]; T tensors of C values each. */
+function storeRows(x: Tensor, destinations: readonly Tensor[]): void {
+	call((k) => k.storeRows({ x, destinations }));
+}
+
 export interface KernelSampling {
 	/** 0: greedy. */
 	temperature?: number;
@@ -439,6 +457,45 @@ const threads = (): number => call((k) => k.threads());
 /** 0: all CPUs of this process. */
 const setThreads = (count: number): void => call((k) => k.setThreads(count));
 
+/** Names of the devices that kernels can run on, the CPU first. */
+const devices = (): string[] => nativeCall(() => native().devices().map(({ name }) => name));
+const device = (): string => call((k) => k.device());
+/** Where kernels run, and where new tensors lie, from now on (the CPU at first). */
+const setDevice = (name: string): void => call((k) => k.setDevice(name));
+
+/** The SIMT executor of test builds, which runs CUDA kernels on the host. */
+export interface Simt {
+	/** Starts the sequence of schedules that belongs to the seed. */
+	setSeed(seed: number): void;
+	/** When background copies arrive, between their issue and their wait; random at first. */
+	setAsyncMode(mode: "early" | "late" | "random"): void;
+	/** Compute capability, times ten; 80 at first. */
+	setCapability(capability: number): void;
+	/** The places of synchronisation that kernels have come to so far. */
+	sites(): SimtSite[];
+	/** Kernels leave the site out from now on. */
+	disableSite(site: Pick<SimtSite, "file" | "line">): void;
+	enableAll(): void;
+	/** Kernels started so far. */
+	launches(): number;
+}
+export type SimtSite = NativeSite;
+
+/** undefined but in test builds. */
+function simt(): Simt | undefined {
+	const k = native().simt;
+	if (!k) return undefined;
+	return {
+		setSeed: (seed) => nativeCall(() => k.setSeed(seed)),
+		setAsyncMode: (mode) => nativeCall(() => k.setAsyncMode(mode)),
+		setCapability: (capability) => nativeCall(() => k.setCapability(capability)),
+		sites: () => k.sites(),
+		disableSite: ({ file, line }) => nativeCall(() => k.setSite(file, line, false)),
+		enableAll: () => k.enableAllSites(),
+		launches: () => k.launches(),
+	};
+}
+
 export const kernels = {
 	tensor,
 	embedding,
@@ -458,6 +515,9 @@ export const kernels = {
 	linearCrossEntropy,
 	adamw,
 	globalNorm,
+	gatherRows,
+	scatterRows,
+	storeRows,
 	sample,
 	sampleRows,
 	samplingDistribution,
@@ -472,4 +532,10 @@ export const kernels = {
 	setIsa,
 	threads,
 	setThreads,
+	devices,
+	device,
+	setDevice,
+	get simt(): Simt | undefined {
+		return simt();
+	},
 };

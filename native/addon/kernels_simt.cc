@@ -1,0 +1,74 @@
+// What tests set on the SIMT executor, and what it has counted.
+#include <string>
+
+#include "addon/kernels.h"
+#include "addon/napi_util.h"
+#include "simt/dispatch.h"
+
+namespace fintune {
+namespace addon {
+namespace {
+
+Napi::Value set_capability(const Napi::CallbackInfo& info) {
+  simt::set_capability(static_cast<int>(to_integer(info[0], "capability")));
+  return info.Env().Undefined();
+}
+
+Napi::Value set_seed(const Napi::CallbackInfo& info) {
+  simt::set_seed(to_uint64(info[0], "seed"));
+  return info.Env().Undefined();
+}
+
+Napi::Value set_async_mode(const Napi::CallbackInfo& info) {
+  simt::set_async_mode(to_text(info[0], "asyncMode"));
+  return info.Env().Undefined();
+}
+
+// [{file, line, kind, enabled, visits}]
+Napi::Value sites(const Napi::CallbackInfo& info) {
+  Napi::Array list = Napi::Array::New(info.Env());
+  for (const simt::SiteInfo& s : simt::site_infos()) {
+    Napi::Object site = Napi::Object::New(info.Env());
+    site.Set("file", s.file);
+    site.Set("line", s.line);
+    site.Set("kind", s.kind);
+    site.Set("enabled", s.enabled);
+    site.Set("visits", static_cast<double>(s.visits));
+    list.Set(list.Length(), site);
+  }
+  return list;
+}
+
+// (file, line, enabled)
+Napi::Value set_site(const Napi::CallbackInfo& info) {
+  simt::set_site(to_text(info[0], "file"), static_cast<int>(to_integer(info[1], "line")),
+                 to_flag(info[2], "enabled"));
+  return info.Env().Undefined();
+}
+
+Napi::Value enable_all_sites(const Napi::CallbackInfo& info) {
+  simt::enable_all_sites();
+  return info.Env().Undefined();
+}
+
+Napi::Value launches(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(simt::launches()));
+}
+
+}  // namespace
+
+void export_simt(Napi::Env env, Napi::Object exports) {
+  if (!simt::present()) return;
+  Napi::Object simt = Napi::Object::New(env);
+  export_function<set_capability>(env, simt, "setCapability");
+  export_function<set_seed>(env, simt, "setSeed");
+  export_function<set_async_mode>(env, simt, "setAsyncMode");
+  export_function<sites>(env, simt, "sites");
+  export_function<set_site>(env, simt, "setSite");
+  export_function<enable_all_sites>(env, simt, "enableAllSites");
+  export_function<launches>(env, simt, "launches");
+  exports.Set("simt", simt);
+}
+
+}  // namespace addon
+}  // namespace fintune

@@ -1,0 +1,47 @@
+// The door of the SIMT executor: the device "simt", and what tests set on it. Every build has this door; in
+// all but the test build (absent.cc) it says that there is no such device.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/backend.h"
+
+namespace fintune {
+namespace simt {
+
+bool present();
+
+// Everything below throws Device where it is absent.
+
+Backend backend();
+
+// 75, 80, 86, 89, 90, 100 or 120: what kernels are told, and which instructions and how much shared memory
+// they have. 80 unless set.
+void set_capability(int capability);
+int capability();
+// Of the schedule. Setting it starts the same sequence of schedules again.
+void set_seed(uint64_t seed);
+// "early", "late" or "random" (the default): when copies in the background arrive, between issue and wait.
+void set_async_mode(const std::string& mode);
+
+// A place in a kernel that is there for synchronisation or layout only.
+struct SiteInfo {
+  std::string file;
+  int line;
+  std::string kind;  // "barrier", "named barrier", "warp sync", "async wait" or "swizzle"
+  bool enabled;
+  int64_t visits;  // by threads, since the process began
+};
+// All that kernels have come to so far, in order of file and line.
+std::vector<SiteInfo> site_infos();
+void set_site(const std::string& file, int line, bool enabled);
+void enable_all_sites();
+
+// Kernels started since the process began.
+int64_t launches();
+
+}  // namespace simt
+}  // namespace fintune
