@@ -87,7 +87,14 @@ const work = {
 		const { checkOps } = await import("./check/ops.mjs");
 		const names = dtypes.map((dtype) => (dtype === "fp16" ? "f16" : dtype));
 		records.push(
-			...checkOps({ device: device.name, dtypes: names, real: size.real, only: flags.op, onProgress: progress("ops") }),
+			...checkOps({
+				device: device.name,
+				dtypes: names,
+				shapes: size.shapes,
+				real: size.real,
+				only: flags.op,
+				onProgress: progress("ops"),
+			}),
 		);
 	},
 	async goldens() {

@@ -4,12 +4,6 @@
  */
 import { kernels } from "../../dist/engine/kernels.js";
 
-/** Lets the kernels compute on a device. */
-export function use(device) {
-	if (kernels.setDevice) kernels.setDevice(device);
-	else if (device !== "cpu") throw new Error(`the kernels of this build compute on the CPU only, not on ${device}`);
-}
-
 export class Door {
 	#all = [];
 	kernels = kernels;

@@ -1,7 +1,7 @@
 /**
  * What the device under check is, and whether its dense products come from the library that is meant to make them.
  */
-import { machineFacts } from "../../dist/bench/device.js";
+import { machineFacts } from "../../dist/bench/machine.js";
 import { devices, gpuInfo, resolveDevice } from "../../dist/engine/device.js";
 import { defaultThreads } from "../../dist/engine/threads.js";
 

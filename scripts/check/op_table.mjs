@@ -17,7 +17,7 @@ const sum = (values) => values.reduce((a, b) => a + b, 0);
 const floats = (t) => t.toFloat32Array();
 const scales = [2, 0.5, 1.25];
 
-/** Small shapes: 1, primes, tile sizes and their neighbours, empty and one-token sequences, no multiple of 8. */
+/** Small shapes, the cheapest first: 1, primes, tile sizes and their neighbours, empty and one-token sequences, no multiple of 8. */
 const rowShapes = [
 	{ rows: 1, cols: 1 },
 	{ rows: 7, cols: 33 },
@@ -25,11 +25,11 @@ const rowShapes = [
 	{ rows: 67, cols: 896 },
 ];
 const attentionShapes = [
-	{ lengths: [63, 64, 65], heads: 2, kvHeads: 1, dim: 64 },
+	{ lengths: [61, 3], heads: 2, kvHeads: 2, dim: 16 },
 	{ lengths: [0, 1, 0, 2, 7], heads: 6, kvHeads: 2, dim: 128 },
+	{ lengths: [63, 64, 65], heads: 2, kvHeads: 1, dim: 64 },
 	{ lengths: [130], heads: 3, kvHeads: 3, dim: 80 },
 	{ lengths: [1, 129, 0], heads: 7, kvHeads: 1, dim: 96 },
-	{ lengths: [61, 3], heads: 2, kvHeads: 2, dim: 16 },
 ];
 const linearShapes = [
 	{ rows: 1, inputs: 1, outputs: 1, ranks: [1] },
@@ -259,9 +259,9 @@ export const opTable = [
 	{
 		name: "attention_decode",
 		shapes: [
+			{ lengths: [17, 64], heads: 7, kvHeads: 1, dim: 80 },
 			{ lengths: [1, 2, 127, 128, 129], heads: 2, kvHeads: 1, dim: 64 },
 			{ lengths: [300], heads: 6, kvHeads: 2, dim: 20 },
-			{ lengths: [17, 64], heads: 7, kvHeads: 1, dim: 80 },
 		],
 		real: [{ lengths: [1500, 3, 700], heads: 12, kvHeads: 2, dim: 128 }],
 		inputs: (s, draw) => ({
@@ -381,6 +381,39 @@ export const opTable = [
 		run: (door, s, x) => headRun(door, s, x, true),
 		plain: (s, x, r, operand) => plain.linearLogprob(x.h, x.w, x.targets, x.weights, s.width, s.vocab, r, operand),
 		results: { dhidden: { act: true }, dweight: {} },
+	},
+	{
+		name: "rows",
+		shapes: [
+			{ tokens: 1, chosen: 1, cols: 1 },
+			{ tokens: 37, chosen: 11, cols: 33 },
+		],
+		real: [{ tokens: 1025, chosen: 500, cols: 896 }],
+		inputs: (s, draw) => ({
+			x: draw.values(s.tokens * s.cols),
+			rows: Int32Array.from({ length: s.chosen }, (_, i) => (i * 2) % s.tokens),
+		}),
+		run(door, s, v) {
+			const [x, rows] = [door.act([s.tokens, s.cols], v.x), door.i32(v.rows)];
+			const [some, back] = [door.act([s.chosen, s.cols]), door.act([s.tokens, s.cols])];
+			door.kernels.gatherRows(x, rows, { y: some });
+			door.kernels.scatterRows(some, rows, back);
+			const kept = Array.from({ length: s.chosen }, () => door.act([s.cols]));
+			door.kernels.storeRows(some, kept);
+			return { some: floats(some), back: floats(back), kept: Float32Array.from(kept.flatMap((t) => [...floats(t)])) };
+		},
+		plain(s, v) {
+			const some = Float64Array.from(
+				{ length: s.chosen * s.cols },
+				(_, i) => v.x[v.rows[Math.floor(i / s.cols)] * s.cols + (i % s.cols)],
+			);
+			const back = new Float64Array(s.tokens * s.cols);
+			v.rows.forEach((row, i) => {
+				back.set(some.subarray(i * s.cols, (i + 1) * s.cols), row * s.cols);
+			});
+			return { some, back, kept: some };
+		},
+		results: { some: { exact: true }, back: { exact: true }, kept: { exact: true } },
 	},
 	{
 		name: "adamw",

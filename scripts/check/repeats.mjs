@@ -7,8 +7,8 @@ import { repeats } from "../../dist/bench/bits.js";
 import { productDtype, shapeText } from "../../dist/bench/op.js";
 import { opBenches } from "../../dist/bench/registry.js";
 import { BenchTensors } from "../../dist/bench/tensors.js";
+import { kernels } from "../../dist/engine/kernels.js";
 import { openModel } from "../../dist/engine/model.js";
-import { use } from "./door.mjs";
 import { cases } from "./goldens.mjs";
 
 /**
@@ -21,14 +21,14 @@ export async function checkRepeats({ device, dtypes, times, model, batch, fixtur
 		onProgress?.(bench.name);
 		for (const dtype of bench.dtype ? [bench.dtype] : dtypes) {
 			for (const shape of bench.shapes(model, batch)) {
-				use(device);
+				kernels.setDevice(device);
 				const tensors = new BenchTensors();
 				try {
 					const ok = repeats(bench.prepare(shape, productDtype(dtype), tensors), times);
 					records.push({ check: "repeat", op: bench.name, shape: shapeText(shape), dtype, times, ok });
 				} finally {
 					tensors.dispose();
-					use("cpu");
+					kernels.setDevice("cpu");
 				}
 			}
 		}

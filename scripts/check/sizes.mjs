@@ -19,6 +19,7 @@ const toy = {
 export const sizes = {
 	/** A machine with a GPU, about a quarter of an hour. */
 	full: {
+		shapes: Number.POSITIVE_INFINITY,
 		real: true,
 		steps: 8,
 		times: 100,
@@ -28,6 +29,7 @@ export const sizes = {
 	},
 	/** Tests, and a look whether anything works at all. */
 	small: {
+		shapes: 2,
 		real: false,
 		steps: 3,
 		times: 3,

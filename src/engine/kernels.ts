@@ -458,7 +458,12 @@ const threads = (): number => call((k) => k.threads());
 const setThreads = (count: number): void => call((k) => k.setThreads(count));
 
 /** Names of the devices that kernels can run on, the CPU first. */
-const devices = (): string[] => nativeCall(() => native().devices().map(({ name }) => name));
+const devices = (): string[] =>
+	nativeCall(() =>
+		native()
+			.devices()
+			.map(({ name }) => name),
+	);
 const device = (): string => call((k) => k.device());
 /** Where kernels run, and where new tensors lie, from now on (the CPU at first). */
 const setDevice = (name: string): void => call((k) => k.setDevice(name));
