@@ -244,6 +244,8 @@ export interface NativeDevice {
 	kind: "cpu" | "cuda" | "simt";
 	/** bf16 is multiplied by the hardware. */
 	bf16: boolean;
+	/** GPUs: what makes dense products, "cuBLASLt 13.0.2" or "own" where that is absent. */
+	gemm?: string;
 }
 
 /** One GPU as the CUDA driver shows it. */
