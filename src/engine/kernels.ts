@@ -224,7 +224,7 @@ export interface LoraLinearOptions {
 	/** On the input of the last adapter. */
 	dropout?: LoraDropoutOptions;
 	/** Operands of the products are rounded to this type. */
-	compute?: "f32" | "bf16";
+	compute?: "f32" | "bf16" | "f16";
 	/** The kernel of decoding, in which a row's bits do not depend on the other rows. */
 	rowwise?: boolean;
 	y?: Tensor;
@@ -270,7 +270,7 @@ export interface LinearLogprobOptions {
 	entropy?: boolean;
 	/** Stores the logits [T, V] f32, which are otherwise never whole. */
 	logits?: boolean;
-	compute?: "f32" | "bf16";
+	compute?: "f32" | "bf16" | "f16";
 }
 
 export interface LinearLogprobResult {
