@@ -132,6 +132,8 @@ export interface AttentionOptions {
 	kvHeads: number;
 	/** 1 / sqrt(K) unless given. */
 	scale?: number;
+	/** On a GPU, the type of the operands of products: f32 (as given) unless bf16 or f16 asks for tensor cores. */
+	compute?: "f32" | "bf16" | "f16";
 	y?: Tensor;
 	lse?: Tensor;
 }
@@ -174,7 +176,7 @@ function attentionDecode(
 	keys: readonly Tensor[],
 	values: readonly Tensor[],
 	lengths: Tensor,
-	options: { heads: number; kvHeads: number; scale?: number; y?: Tensor },
+	options: Omit<AttentionOptions, "cuSeqlens">,
 ): Tensor {
 	const dim = headDim(q, options.heads);
 	const y = options.y ?? like(q);
