@@ -256,7 +256,7 @@ void Executor::perform(Warp& w) {
       reach_barrier(w);
       break;
     case Meeting::WarpSync:
-      detector_->sync_warp(w.index);
+      detector_->sync_warp(w.lanes[0], w.index);
       break;
     case Meeting::None:
       break;
@@ -320,7 +320,7 @@ void Executor::reach_barrier(Warp& w) {
   }
   if (n * kLanes < expected) return;
   for (int i = 0; i < n; ++i) warps_[there[i]].state = Warp::State::Runnable;
-  detector_->sync_warps(there, n);
+  detector_->sync_warps(w.lanes[0], there, n);
 }
 
 void Executor::land(AsyncCopy& copy) {
