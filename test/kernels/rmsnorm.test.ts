@@ -2,21 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
 import { hasShared, numericFact, whyNoShared } from "../shared.js";
-import { exact, rmsnorm, rmsnormBackward } from "./reference.js";
-import {
-	bf16,
-	dot,
-	expectClose,
-	expectSameBits,
-	expectTwice,
-	golden,
-	normal,
-	numericGradient,
-	Surroundings,
-	stored,
-	targets,
-	use,
-} from "./support.js";
+import { exact, expectGradient, rmsnorm, rmsnormBackward } from "./reference.js";
+import { bf16, dot, expectClose, expectSameBits, expectTwice, golden, normal, Surroundings, stored, targets, use } from "./support.js";
 
 const eps = 1e-5;
 
@@ -27,18 +14,8 @@ it("agrees with its own gradient by central differences, in the reference", () =
 	const dy = normal(3, rows * cols);
 	const { rstd } = rmsnorm(x, w, eps, rows, cols);
 	const { dx, dw } = rmsnormBackward(dy, x, w, rstd, rows, cols);
-	expectClose(
-		dx,
-		numericGradient((p) => dot(dy, rmsnorm(p, w, eps, rows, cols).y), x),
-		1e-8,
-		"dx",
-	);
-	expectClose(
-		dw,
-		numericGradient((p) => dot(dy, rmsnorm(x, p, eps, rows, cols).y), w),
-		1e-8,
-		"dw",
-	);
+	expectGradient(dx, (p) => dot(dy, rmsnorm(p, w, eps, rows, cols).y), x, "dx");
+	expectGradient(dw, (p) => dot(dy, rmsnorm(x, p, eps, rows, cols).y), w, "dw");
 });
 
 describe.each(targets("rmsnormForward", "rmsnormBackward"))("rmsnorm, %s", (isa) => {
