@@ -50,7 +50,9 @@ export function parseCommand(args) {
 		return at < 0 ? undefined : args[at + 1];
 	};
 	const [source, object] = [value("-c"), value("-o")];
-	return source?.endsWith(".cu") && object ? { source, object, depfile: value("-MF"), target: value("-MT") ?? object } : undefined;
+	return source?.endsWith(".cu") && object
+		? { source, object, depfile: value("-MF"), target: value("-MT") ?? object }
+		: undefined;
 }
 
 const versions = new Map();
@@ -173,4 +175,5 @@ function main([nvcc, ...args]) {
 	return 0;
 }
 
-if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) process.exitCode = main(process.argv.slice(2));
+if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url))
+	process.exitCode = main(process.argv.slice(2));

@@ -6,6 +6,7 @@
 #include <napi.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "addon/devices.h"
@@ -409,31 +410,46 @@ Napi::Value global_norm(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), norm);
 }
 
-// Returns {token, logprob}; fills the optional tensor `distribution`.
+// logits [n, V], rows: [{temperature, ..., seen: Int32Array}]. Returns {tokens, logprobs}; fills the optional
+// tensor `distributions`.
 Napi::Value sample(const Napi::CallbackInfo& info) {
   const Call c(info, "sample");
-  Sample op;
-  op.vocab = c.length("logits");
-  op.logits = c.floats("logits", op.vocab);
-  op.seen_count = c.has("seen") ? c.length("seen") : 0;
-  op.seen = op.seen_count > 0 ? c.ints("seen", op.seen_count) : nullptr;
-  op.options.temperature = c.real("temperature", 0);
-  op.options.top_k = static_cast<int32_t>(c.integer("topK", 0));
-  op.options.top_p = c.real("topP", 1);
-  op.options.min_p = c.real("minP", 0);
-  op.options.repetition_penalty = c.real("repetitionPenalty", 1);
-  op.options.seed = c.uint64("seed", 0);
-  op.options.stream = c.uint64("stream", 0);
-  op.position = c.integer("position", 0);
-  int32_t token = 0;
-  float logprob = 0;
-  op.token = &token;
-  op.logprob = &logprob;
-  op.distribution = c.floats_or_none("distribution", op.vocab);
+  Sample op{};
+  op.logits = c.rows("logits");
+  const Napi::Value v = c.get("rows");
+  require(v.IsArray() && v.As<Napi::Array>().Length() == op.logits.rows, c.path("rows"),
+          ": expected an array of ", op.logits.rows, " rows, found ", js_type(v));
+  const Napi::Array array = v.As<Napi::Array>();
+  std::vector<SampleRow> rows;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Options o(array.Get(i), c.path("rows") + "[" + std::to_string(i) + "]");
+    SampleRow row;
+    if (o.has("seen")) {
+      const Elements<int32_t> seen = to_ints(o.get("seen"), o.path("seen"));
+      row.seen = seen.data;
+      row.seen_count = seen.length;
+    }
+    row.options.temperature = o.real("temperature", 0);
+    row.options.top_k = static_cast<int32_t>(o.integer("topK", 0));
+    row.options.top_p = o.real("topP", 1);
+    row.options.min_p = o.real("minP", 0);
+    row.options.repetition_penalty = o.real("repetitionPenalty", 1);
+    row.options.seed = o.uint64("seed", 0);
+    row.options.stream = o.uint64("stream", 0);
+    row.position = o.integer("position", 0);
+    row.prompt = i;
+    rows.push_back(row);
+  }
+  op.rows = rows.data();
+  Napi::Int32Array tokens = Napi::Int32Array::New(info.Env(), rows.size());
+  Napi::Float32Array logprobs = Napi::Float32Array::New(info.Env(), rows.size());
+  op.tokens = tokens.Data();
+  op.logprobs = logprobs.Data();
+  op.distributions = c.rows_or_none("distributions");
   c.run(&OpTable::sample, op);
   Napi::Object result = Napi::Object::New(info.Env());
-  result.Set("token", token);
-  result.Set("logprob", logprob);
+  result.Set("tokens", tokens);
+  result.Set("logprobs", logprobs);
   return result;
 }
 
@@ -474,6 +490,37 @@ Napi::Value store_rows(const Napi::CallbackInfo& info) {
   op.destinations = destinations.data();
   c.run(&OpTable::store_rows, op);
   return info.Env().Undefined();
+}
+
+// Names of the kernels that the device has.
+Napi::Value ops(const Napi::CallbackInfo& info) {
+  const OpTable& t = kernel_ops(state(info.Env()));
+  const std::pair<const char*, bool> all[] = {
+      {"embeddingForward", t.embedding_forward != nullptr},
+      {"embeddingBackward", t.embedding_backward != nullptr},
+      {"rmsnormForward", t.rmsnorm_forward != nullptr},
+      {"rmsnormBackward", t.rmsnorm_backward != nullptr},
+      {"rope", t.rope != nullptr},
+      {"attentionForward", t.attention_forward != nullptr},
+      {"attentionBackward", t.attention_backward != nullptr},
+      {"attentionDecode", t.attention_decode != nullptr},
+      {"swigluForward", t.swiglu_forward != nullptr},
+      {"swigluBackward", t.swiglu_backward != nullptr},
+      {"linearForward", t.linear_forward != nullptr},
+      {"linearBackward", t.linear_backward != nullptr},
+      {"linearLogprob", t.linear_logprob != nullptr},
+      {"adamw", t.adamw != nullptr},
+      {"globalNorm", t.global_norm != nullptr},
+      {"gatherRows", t.gather_rows != nullptr},
+      {"scatterRows", t.scatter_rows != nullptr},
+      {"storeRows", t.store_rows != nullptr},
+      {"sample", t.sample != nullptr},
+  };
+  Napi::Array names = Napi::Array::New(info.Env());
+  for (const auto& [name, present] : all) {
+    if (present) names.Set(names.Length(), name);
+  }
+  return names;
 }
 
 Napi::Value isas(const Napi::CallbackInfo& info) {
@@ -542,6 +589,7 @@ void init_kernels(Napi::Env env, Napi::Object exports) {
   export_simt(env, exports);
   export_function<device>(env, exports, "device");
   export_function<set_device>(env, exports, "setDevice");
+  export_function<ops>(env, exports, "ops");
   export_function<isas>(env, exports, "isas");
   export_function<isa>(env, exports, "isa");
   export_function<set_isa>(env, exports, "setIsa");

@@ -1,9 +1,10 @@
-// Drawing a token, see ops/sample.h. One request is one thread's work: its result cannot depend on the batch.
+// Drawing tokens, see ops/sample.h. A row is one thread's work: its result cannot depend on the batch.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <vector>
 
 #include "core/philox.h"
 #include "cpu/isa.h"
@@ -21,28 +22,33 @@ struct Kept {
   int64_t count;
 };
 
-void check_options(const SamplingOptions& o) {
-  require(o.temperature >= 0 && std::isfinite(o.temperature), "sample: temperature is 0 or more, found ",
-          o.temperature);
-  require(o.top_k >= 0, "sample: top_k is 0 (all) or more, found ", o.top_k);
-  require(o.top_p > 0 && o.top_p <= 1, "sample: top_p is above 0 and at most 1, found ", o.top_p);
-  require(o.min_p >= 0 && o.min_p <= 1, "sample: min_p is 0 .. 1, found ", o.min_p);
-  require(o.repetition_penalty > 0 && std::isfinite(o.repetition_penalty),
-          "sample: repetition_penalty is above 0, found ", o.repetition_penalty);
+// Memory of one worker, [V] each.
+struct Workspace {
+  int32_t* ids;
+  float* weights;
+  float* spare;
+  uint64_t* keys;
+};
+
+Workspace take_workspace(Arena& arena, int64_t vocab) {
+  const size_t n = static_cast<size_t>(vocab);
+  return {static_cast<int32_t*>(arena.alloc(n * 4, MemoryKind::Workspace)),
+          arena.floats(vocab, MemoryKind::Workspace), arena.floats(vocab, MemoryKind::Workspace),
+          static_cast<uint64_t*>(arena.alloc(n * 8, MemoryKind::Workspace))};
 }
 
-// A token that was seen twice is penalised once: all scores are read before the first is written.
-void penalise(const Sample& op, float* scores) {
-  const float p = op.options.repetition_penalty;
+// A token that was seen twice is penalised once: the scores are kept in `before` [V] as they were.
+void penalise(const SampleRow& row, float* logits, float* before) {
+  const float p = row.options.repetition_penalty;
   if (p == 1) return;
-  for (int64_t i = 0; i < op.seen_count; ++i) {
-    const float x = op.logits[op.seen[i]];
-    scores[i] = x > 0 ? x / p : x * p;
+  for (int64_t i = 0; i < row.seen_count; ++i) before[row.seen[i]] = logits[row.seen[i]];
+  for (int64_t i = 0; i < row.seen_count; ++i) {
+    const float x = before[row.seen[i]];
+    logits[row.seen[i]] = x > 0 ? x / p : x * p;
   }
-  for (int64_t i = 0; i < op.seen_count; ++i) op.logits[op.seen[i]] = scores[i];
 }
 
-// The smallest id among the best. Throws where there is no best: NaN, +inf, or nothing above -inf.
+// The smallest id among the best; -1 where there is no best: NaN, +inf, or nothing above -inf.
 int32_t best_token(const float* logits, int64_t vocab) {
   Vec top = set1(-std::numeric_limits<float>::infinity());
   Vec poison = zero();  // 0 * x is NaN for NaN and infinities; -inf alone is a legal way to forbid a token
@@ -54,9 +60,7 @@ int32_t best_token(const float* logits, int64_t vocab) {
     poison = poison + zero() * max(set1(-1.0f), x);
   });
   const float best = reduce_max(top);
-  if (!(reduce_add(poison) == 0) || !std::isfinite(best)) {
-    fail(ErrorCode::Numeric, "sample: the logits hold NaN or +inf, or nothing but -inf");
-  }
+  if (!(reduce_add(poison) == 0) || !std::isfinite(best)) return -1;
   return static_cast<int32_t>(std::find(logits, logits + vocab, best) - logits);
 }
 
@@ -105,55 +109,41 @@ double draw(const SamplingOptions& o, int64_t position) {
   return (static_cast<double>(bits[0] >> 5) * 67108864.0 + static_cast<double>(bits[1] >> 6)) * 0x1p-53;
 }
 
-}  // namespace
-
-void sample(Exec& exec, const Sample& op) {
-  const SamplingOptions& o = op.options;
-  check_options(o);
-  require(op.vocab > 0, "sample: expected at least one logit");
-  ArenaScope scope(*exec.arena);
-  const size_t vocab = static_cast<size_t>(op.vocab);
-  float* penalised = exec.arena->floats(std::max<int64_t>(op.seen_count, 1), MemoryKind::Workspace);
-  Kept kept{static_cast<int32_t*>(exec.arena->alloc(vocab * 4, MemoryKind::Workspace)),
-            exec.arena->floats(op.vocab, MemoryKind::Workspace), op.vocab};
-  float* spare = exec.arena->floats(op.vocab, MemoryKind::Workspace);
-  uint64_t* keys = static_cast<uint64_t*>(exec.arena->alloc(vocab * 8, MemoryKind::Workspace));
-  if (exec.dry) return;
-  for (int64_t i = 0; i < op.seen_count; ++i) {
-    require(op.seen[i] >= 0 && op.seen[i] < op.vocab, "sample: seen token ", i, " has id ", op.seen[i],
-            ", expected 0 .. ", op.vocab - 1);
-  }
-  penalise(op, penalised);
-  const int32_t best = best_token(op.logits, op.vocab);
+// token, logprob and distribution (optional [V]) are the results.
+SampleStatus draw_row(const SampleRow& row, float* logits, int64_t vocab, const Workspace& work,
+                      int32_t* token, float* logprob, float* distribution) {
+  const SamplingOptions& o = row.options;
+  penalise(row, logits, work.spare);
+  const int32_t best = best_token(logits, vocab);
+  if (best < 0) return SampleStatus::NoBest;
   if (o.temperature == 0) {
-    *op.token = best;
-    if (op.logprob) *op.logprob = 0;
-    if (op.distribution) {
-      std::fill(op.distribution, op.distribution + op.vocab, 0.0f);
-      op.distribution[best] = 1;
+    *token = best;
+    *logprob = 0;
+    if (distribution) {
+      std::fill(distribution, distribution + vocab, 0.0f);
+      distribution[best] = 1;
     }
-    return;
+    return SampleStatus::Drawn;
   }
   // The best is kept apart: a tiny temperature must not turn it into inf - inf.
-  const float top = op.logits[best] / o.temperature;
-  require(std::isfinite(top), "sample: temperature ", o.temperature,
-          " is too small for these logits, 0 is greedy");
+  const float top = logits[best] / o.temperature;
+  if (!std::isfinite(top)) return SampleStatus::TooCold;
   const Vec divisor = set1(o.temperature);
-  for_vectors(op.vocab, [&](int64_t j, auto whole) {
-    store_part(op.logits + j, load_part(op.logits + j, whole, op.vocab - j) / divisor, whole, op.vocab - j);
+  for_vectors(vocab, [&](int64_t j, auto whole) {
+    store_part(logits + j, load_part(logits + j, whole, vocab - j) / divisor, whole, vocab - j);
   });
 
   float threshold = -std::numeric_limits<float>::infinity();
-  if (o.top_k > 0 && o.top_k < op.vocab) {
-    std::copy(op.logits, op.logits + op.vocab, spare);
-    std::nth_element(spare, spare + o.top_k - 1, spare + op.vocab, std::greater<float>());
-    threshold = spare[o.top_k - 1];
+  if (o.top_k > 0 && o.top_k < vocab) {
+    std::copy(logits, logits + vocab, work.spare);
+    std::nth_element(work.spare, work.spare + o.top_k - 1, work.spare + vocab, std::greater<float>());
+    threshold = work.spare[o.top_k - 1];
   }
-  kept.count = 0;
-  for (int64_t j = 0; j < op.vocab; ++j) {
-    if (op.logits[j] < threshold) continue;
+  Kept kept{work.ids, work.weights, 0};
+  for (int64_t j = 0; j < vocab; ++j) {
+    if (logits[j] < threshold) continue;
     kept.ids[kept.count] = static_cast<int32_t>(j);
-    kept.weights[kept.count] = op.logits[j];
+    kept.weights[kept.count] = logits[j];
     ++kept.count;
   }
   const Vec highest = set1(top);
@@ -161,7 +151,7 @@ void sample(Exec& exec, const Sample& op) {
     const int64_t n = kept.count - j;
     store_part(kept.weights + j, exp(load_part(kept.weights + j, whole, n) - highest), whole, n);
   });
-  if (o.top_p < 1) keep_top_p(kept, o.top_p, keys);
+  if (o.top_p < 1) keep_top_p(kept, o.top_p, work.keys);
   if (o.min_p > 0) {
     // The best has weight exp(0) = 1.
     int64_t count = 0;
@@ -174,7 +164,7 @@ void sample(Exec& exec, const Sample& op) {
   }
 
   const double total = total_weight(kept);
-  const double target = draw(o, op.position) * total;
+  const double target = draw(o, row.position) * total;
   double below = 0;
   int64_t drawn = -1;
   for (int64_t i = 0; i < kept.count; ++i) {
@@ -183,15 +173,38 @@ void sample(Exec& exec, const Sample& op) {
     below += kept.weights[i];
     if (below > target) break;
   }
-  *op.token = kept.ids[drawn];
-  if (op.logprob)
-    *op.logprob = static_cast<float>(std::log(static_cast<double>(kept.weights[drawn]) / total));
-  if (op.distribution) {
-    std::fill(op.distribution, op.distribution + op.vocab, 0.0f);
+  *token = kept.ids[drawn];
+  *logprob = static_cast<float>(std::log(static_cast<double>(kept.weights[drawn]) / total));
+  if (distribution) {
+    std::fill(distribution, distribution + vocab, 0.0f);
     for (int64_t i = 0; i < kept.count; ++i) {
-      op.distribution[kept.ids[i]] = static_cast<float>(static_cast<double>(kept.weights[i]) / total);
+      distribution[kept.ids[i]] = static_cast<float>(static_cast<double>(kept.weights[i]) / total);
     }
   }
+  return SampleStatus::Drawn;
+}
+
+}  // namespace
+
+void sample(Exec& exec, const Sample& op) {
+  check_sample(op, exec.dry);
+  const int64_t rows = op.logits.rows, vocab = op.logits.cols;
+  ArenaScope scope(*exec.arena);
+  std::vector<Workspace> workspaces;
+  for (int worker = 0; worker < exec.threads->size(); ++worker) {
+    workspaces.push_back(take_workspace(*exec.arena, vocab));
+  }
+  if (exec.dry) return;
+  std::vector<SampleStatus> statuses(static_cast<size_t>(rows));
+  exec.threads->parallel_for(rows, [&](int64_t r, int worker) {
+    float logprob = 0;
+    float* distribution = op.distributions ? row<float>(op.distributions, r) : nullptr;
+    statuses[static_cast<size_t>(r)] =
+        draw_row(op.rows[r], row<float>(op.logits, r), vocab, workspaces[static_cast<size_t>(worker)],
+                 op.tokens + r, &logprob, distribution);
+    if (op.logprobs) op.logprobs[r] = logprob;
+  });
+  check_drawn(op, [&](int64_t r) { return statuses[static_cast<size_t>(r)]; });
 }
 
 }  // namespace FINTUNE_ISA

@@ -3,11 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <string>
 
 #include "generate/batcher.h"
 #include "generate/kv_cache.h"
-#include "generate/sampler.h"
 
 namespace fintune {
 namespace {
@@ -65,7 +63,6 @@ class Generating {
         decoder_(model.decoder(request.adapters)),
         slots_(std::min<int64_t>(request.max_batch, static_cast<int64_t>(request.cu_seqlens.size()) - 1)),
         cache_(model.config(), model.compute(), slots_, longest_sequence(request), model.device()),
-        sampler_(model.ops(), model.threads(), model.config().vocab_size, longest_sequence(request) + 1),
         batcher_(request.ids, request.cu_seqlens, slots_, request.prefill_tokens) {}
 
   void run() {
@@ -123,26 +120,28 @@ class Generating {
   // Computes one batch and appends the token drawn to each of its sequences.
   void pass(const PackedBatch& batch, std::vector<Sequence>& sequences, bool decoding) {
     std::vector<int> slots;
-    std::vector<Draw> draws;
+    std::vector<SampleRow> rows;
     for (const Sequence& s : sequences) {
       slots.push_back(s.slot);
-      Draw draw;
+      SampleRow row;
       if (request_.sampling.repetition_penalty != 1) {
-        draw.seen = s.tokens.data();
-        draw.seen_count = static_cast<int64_t>(s.tokens.size());
+        row.seen = s.tokens.data();
+        row.seen_count = static_cast<int64_t>(s.tokens.size());
       }
-      draw.options = request_.sampling;
-      draw.options.stream = request_.streams[static_cast<size_t>(s.prompt)];
-      draw.position = s.generated();
-      draws.push_back(draw);
+      row.options = request_.sampling;
+      row.options.stream = request_.streams[static_cast<size_t>(s.prompt)];
+      row.position = s.generated();
+      row.prompt = s.prompt;
+      rows.push_back(row);
     }
     const KvCacheView& view = cache_.view(slots);
-    std::vector<int32_t> tokens;
+    std::vector<int32_t> tokens(sequences.size());
     model_.run(aborted_, [&](Exec& exec) {
-      const View logits = logits_of(exec, model_.ops(), decoder_, batch, &view, decoding);
-      if (exec.dry) return;
-      tokens = sampler_.draw(logits, draws,
-                             [&](size_t i) { return "prompt " + std::to_string(sequences[i].prompt); });
+      Sample op{};
+      op.logits = logits_of(exec, model_.ops(), decoder_, batch, &view, decoding);
+      op.rows = rows.data();
+      op.tokens = tokens.data();
+      model_.ops().sample(exec, op);
     });
     for (size_t i = 0; i < sequences.size(); ++i) sequences[i].tokens.push_back(tokens[i]);
   }
@@ -181,7 +180,6 @@ class Generating {
   Decoder decoder_;
   int64_t slots_;
   KvCache cache_;
-  Sampler sampler_;
   Batcher batcher_;
   int64_t total_ = 0;
   std::chrono::steady_clock::time_point reported_ = std::chrono::steady_clock::now();
@@ -222,17 +220,19 @@ std::vector<float> next_token_distribution(Model& model, const std::vector<int32
   batch.row_count = 1;
   std::vector<float> distribution(static_cast<size_t>(model.config().vocab_size));
   model.run(aborted, [&](Exec& exec) {
-    const View logits = logits_of(exec, model.ops(), decoder, batch, nullptr, false);
+    SampleRow row;
+    row.seen = ids.data();
+    row.seen_count = static_cast<int64_t>(ids.size());
+    row.options = sampling;
     int32_t token = 0;
     Sample op{};
-    op.logits = logits.f32();
-    op.vocab = logits.cols;
-    op.seen = ids.data();
-    op.seen_count = static_cast<int64_t>(ids.size());
-    op.options = sampling;
-    op.token = &token;
-    op.distribution = distribution.data();
+    op.logits = logits_of(exec, model.ops(), decoder, batch, nullptr, false);
+    op.rows = &row;
+    op.tokens = &token;
+    op.distributions = exec.arena->matrix(DType::F32, 1, op.logits.cols, MemoryKind::Logits);
     model.ops().sample(exec, op);
+    if (!exec.dry)
+      exec.device->download(distribution.data(), op.distributions.data, op.distributions.bytes());
   });
   return distribution;
 }
@@ -242,6 +242,7 @@ MemoryPlan plan_generation(Model& model, int64_t max_batch, int64_t prompt_token
           "a plan needs maxBatch and promptTokens above 0 and maxNewTokens of 0 or more, found ", max_batch,
           ", ", prompt_tokens, " and ", max_new_tokens);
   constexpr int64_t kPrefillTokens = 2048;
+  const int64_t longest = prompt_tokens + max_new_tokens;
   const Decoder decoder = model.decoder();
   const auto measure = [&](int64_t tokens, int64_t sequences, bool decoding) {
     return model.measure([&](Exec& exec) {
@@ -252,7 +253,13 @@ MemoryPlan plan_generation(Model& model, int64_t max_batch, int64_t prompt_token
       batch.rows = decoding ? nullptr : &none;
       batch.row_count = sequences;
       const KvCacheView cache;
-      logits_of(exec, model.ops(), decoder, batch, &cache, decoding);
+      SampleRow row;
+      row.seen_count = longest;
+      const std::vector<SampleRow> rows(static_cast<size_t>(sequences), row);
+      Sample op{};
+      op.logits = logits_of(exec, model.ops(), decoder, batch, &cache, decoding);
+      op.rows = rows.data();
+      model.ops().sample(exec, op);
     });
   };
   const auto total = [](const MemoryPlan& plan) {
@@ -265,12 +272,9 @@ MemoryPlan plan_generation(Model& model, int64_t max_batch, int64_t prompt_token
                    decode = measure(max_batch, max_batch, true);
   MemoryPlan plan = total(prefill) > total(decode) ? prefill : decode;
   const auto add = [&](MemoryKind kind, size_t bytes) { plan[static_cast<size_t>(kind)] += bytes; };
-  const int64_t longest = prompt_tokens + max_new_tokens;
   add(MemoryKind::Weights, model.weights().bytes());
   add(MemoryKind::Adapters, model.adapters().bytes());
   add(MemoryKind::KvCache, KvCache::bytes(model.config(), model.compute(), max_batch, longest));
-  add(MemoryKind::Workspace,
-      Sampler(model.ops(), model.threads(), model.config().vocab_size, longest).bytes());
   return plan;
 }
 

@@ -244,7 +244,30 @@ export interface NativeDevice {
 	bf16: boolean;
 }
 
-/** Section: model, trainer, generator. */
+/** One GPU as the CUDA driver shows it. */
+export interface NativeGpu {
+	index: number;
+	name: string;
+	/** Ten times the compute capability: 75, 80, 86, 89, 90, 100, 120, ... */
+	capability: number;
+	multiprocessors: number;
+	memoryTotal: number;
+	/** null where it was not measured, or could not be. */
+	memoryFree: number | null;
+	/** Why this build cannot use it; null where it can. */
+	refused: string | null;
+}
+export interface NativeGpuInfo {
+	/** What the addon was built with; null: without CUDA. */
+	build: { toolkit: string; architectures: string[]; ptx: string | null; driverFloor: string } | null;
+	/** The newest CUDA that the driver knows, 13000 for 13.0; 0 without a driver. */
+	driver: number;
+	gpus: NativeGpu[];
+	/** Why there is no GPU that can be used; null where there is one. */
+	reason: string | null;
+}
+
+/** Section: model, trainer, generator, devices. */
 export interface NativeEngine {
 	openModel(init: NativeModelInit): Promise<NativeModel>;
 	createJob(): NativeJob;
@@ -259,6 +282,8 @@ export interface NativeEngine {
 	): NativeMemoryPlan;
 	/** The CPU first, then what else this build and machine have. */
 	devices(): NativeDevice[];
+	/** `measure` opens every GPU to learn how much of its memory is free, which takes a moment. */
+	gpuInfo(measure: boolean): NativeGpuInfo;
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
 }
 /** Shapes of an adapter to plan for: module name and rank. */
@@ -315,7 +340,7 @@ export interface NativeKernels {
 	gatherRows(args: NativeArguments): void;
 	scatterRows(args: NativeArguments): void;
 	storeRows(args: NativeArguments): void;
-	sample(args: NativeArguments): { token: number; logprob: number };
+	sample(args: NativeArguments): { tokens: Int32Array; logprobs: Float32Array };
 	preferenceLoss(args: NativeArguments): NativePreferenceLoss;
 	ropeTables(args: NativeArguments): { frequencies: Float32Array; cos: Float32Array; sin: Float32Array };
 	isas(): string[];
@@ -326,6 +351,8 @@ export interface NativeKernels {
 	/** Where kernels run, and where new tensors lie: a name of {@link NativeEngine.devices}. */
 	device(): string;
 	setDevice(name: string): void;
+	/** Names of the functions above that the device has. */
+	ops(): string[];
 	/** Test builds only. */
 	simt?: NativeSimt;
 }

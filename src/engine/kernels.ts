@@ -370,19 +370,33 @@ export interface KernelSampling {
 	stream?: number | bigint;
 	/** Index of the token to draw, 0 for the first. */
 	position?: number;
-	/** Ids of prompt and output, for the penalty. i32 */
-	seen?: Tensor;
+	/** Ids of prompt and output, for the penalty. */
+	seen?: Int32Array;
+}
+
+/**
+ * Draws a token from each row of logits [n, V] f32, which are modified, each row with options of its own; logprobs are
+ * those of the final distributions.
+ * @param distributions [n, V] f32 receives them: 0 for tokens that are not kept
+ */
+function sampleRows(
+	logits: Tensor,
+	rows: readonly KernelSampling[],
+	distributions?: Tensor,
+): { tokens: Int32Array; logprobs: Float32Array } {
+	return call((k) => k.sample({ logits, rows, distributions }));
 }
 
 /** Draws a token from logits [V] f32, which are modified. logprob is that of the final distribution. */
 function sample(logits: Tensor, options: KernelSampling = {}): { token: number; logprob: number } {
-	return call((k) => k.sample({ ...options, logits }));
+	const { tokens, logprobs } = sampleRows(logits, [options]);
+	return { token: tokens[0] as number, logprob: logprobs[0] as number };
 }
 
 /** The distribution [V] that {@link sample} draws from: 0 for tokens that are not kept. logits are modified. */
 function samplingDistribution(logits: Tensor, options: KernelSampling = {}): Float32Array {
 	const distribution = tensor(logits.shape);
-	call((k) => k.sample({ ...options, logits, distribution }));
+	sampleRows(logits, [options], distribution);
 	return distribution.toFloat32Array();
 }
 
@@ -424,10 +438,17 @@ const threads = (): number => call((k) => k.threads());
 const setThreads = (count: number): void => call((k) => k.setThreads(count));
 
 /** Names of the devices that kernels can run on, the CPU first. */
-const devices = (): string[] => nativeCall(() => native().devices().map(({ name }) => name));
+const devices = (): string[] =>
+	nativeCall(() =>
+		native()
+			.devices()
+			.map(({ name }) => name),
+	);
 const device = (): string => call((k) => k.device());
 /** Where kernels run, and where new tensors lie, from now on (the CPU at first). */
 const setDevice = (name: string): void => call((k) => k.setDevice(name));
+/** Names of the native ops that the device has; a kernel that it lacks throws E_DEVICE. */
+const ops = (): string[] => call((k) => k.ops());
 
 /** The SIMT executor of test builds, which runs CUDA kernels on the host. */
 export interface Simt {
@@ -442,6 +463,8 @@ export interface Simt {
 	/** Kernels leave the site out from now on. */
 	disableSite(site: Pick<SimtSite, "file" | "line">): void;
 	enableAll(): void;
+	/** All as at first: seed 0, random copies, capability 80, all sites enabled. */
+	reset(): void;
 	/** Kernels started so far. */
 	launches(): number;
 }
@@ -458,6 +481,12 @@ function simt(): Simt | undefined {
 		sites: () => k.sites(),
 		disableSite: ({ file, line }) => nativeCall(() => k.setSite(file, line, false)),
 		enableAll: () => k.enableAllSites(),
+		reset: () => {
+			k.setSeed(0);
+			k.setAsyncMode("random");
+			k.setCapability(80);
+			k.enableAllSites();
+		},
 		launches: () => k.launches(),
 	};
 }
@@ -485,6 +514,7 @@ export const kernels = {
 	scatterRows,
 	storeRows,
 	sample,
+	sampleRows,
 	samplingDistribution,
 	preferenceLoss,
 	dpoLoss,
@@ -496,6 +526,7 @@ export const kernels = {
 	devices,
 	device,
 	setDevice,
+	ops,
 	get simt(): Simt | undefined {
 		return simt();
 	},

@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { hasShared, sharedPath, whyNoShared } from "../shared.js";
+import { hasShared, numericFact, whyNoShared } from "../shared.js";
 import { exact, multiply, multiplyTransposed, type Round, transpose } from "./reference.js";
 import {
 	bf16,
@@ -11,7 +10,6 @@ import {
 	expectSameBits,
 	expectTwice,
 	golden,
-	isas,
 	type Numbers,
 	normal,
 	numericGradient,
@@ -19,6 +17,8 @@ import {
 	random,
 	Surroundings,
 	stored,
+	targets,
+	use,
 } from "./support.js";
 
 function reference(
@@ -76,9 +76,9 @@ it("agrees with its own gradient by central differences, in the reference", () =
 	);
 });
 
-describe.each(isas)("linearLogprob, %s", (isa) => {
+describe.each(targets("linearLogprob"))("linearLogprob, %s", (isa) => {
 	it("equals torch in float64 on the golden, weights of zero and below among them", async () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const g = await golden("linear_cross_entropy");
 		const hidden = kernels.tensor([13, 40], g.hidden as Float32Array);
 		const weight = kernels.tensor([211, 40], g.W as Float32Array);
@@ -103,7 +103,7 @@ describe.each(isas)("linearLogprob, %s", (isa) => {
 		[20, 48, 1031, "bf16"],
 		[3, 17, 5, "bf16"],
 	] as const)("stays within twice a plain loop: %i rows of %i, vocabulary %i, %s", (rows, width, vocab, dtype) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const around = new Surroundings();
 		const store = stored(dtype);
 		const u = random(rows);
@@ -133,7 +133,7 @@ describe.each(isas)("linearLogprob, %s", (isa) => {
 	});
 
 	it("gives a row the same bits among any number of rows, with any number of threads", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const [rows, width, vocab] = [300, 24, 77];
 		const h = normal(1, rows * width);
 		const weight = kernels.tensor([vocab, width], normal(2, vocab * width));
@@ -162,7 +162,7 @@ describe.each(isas)("linearLogprob, %s", (isa) => {
 	});
 
 	it("keeps to its range on extreme logits, and takes no row at all", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const weight = kernels.tensor([3, 1], [1000, -1000, 0]);
 		const out = kernels.linearLogprob(kernels.tensor([2, 1], [1, -1]), weight, kernels.tensor([2], Int32Array.of(0, 0)), {
 			entropy: true,
@@ -182,14 +182,12 @@ describe.each(isas)("linearLogprob, %s", (isa) => {
 describe.skipIf(!hasShared)(`a value known from torch${hasShared ? "" : ` (skipped: ${whyNoShared})`}`, () => {
 	it("the mean cross-entropy of three rows", () => {
 		interface Fact {
-			name: string;
 			logits: number[][];
 			targets: number[];
 			expected: number;
 			tol: number;
 		}
-		const all = JSON.parse(readFileSync(sharedPath("fixtures/golden/numeric-facts.json"), "utf8")) as Fact[];
-		const f = all.find((x) => x.name === "cross_entropy_mean") as Fact;
+		const f = numericFact<Fact>("cross_entropy_mean");
 		// With an identity as the head the hidden states are the logits.
 		const identity = Float32Array.from({ length: 25 }, (_, i) => (i % 6 === 0 ? 1 : 0));
 		const { loss } = kernels.linearCrossEntropy(

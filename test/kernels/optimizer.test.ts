@@ -1,13 +1,12 @@
-import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { hasShared, sharedPath, whyNoShared } from "../shared.js";
-import { errors, expectClose, expectSameBits, golden, isas, normal, Surroundings } from "./support.js";
+import { hasShared, numericFact, whyNoShared } from "../shared.js";
+import { errors, expectClose, expectSameBits, golden, normal, Surroundings, targets, use } from "./support.js";
 
-describe.each(isas)("adamw, %s", (isa) => {
+describe.each(targets("adamw", "globalNorm"))("adamw, %s", (isa) => {
 	it.each([1, 10])("equals torch in float64 at step %i", async (step) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const g = await golden(`adamw_step${step}`);
 		const [t, lr, beta1, beta2, eps, weightDecay] = g.hyper as Float64Array as unknown as [
 			number,
@@ -32,7 +31,7 @@ describe.each(isas)("adamw, %s", (isa) => {
 	});
 
 	it("takes many tensors of any length in one call, between poisoned margins, with the same bits always", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const lengths = [1, 15, 16, 17, 0, 16384, 16385, 40000];
 		const step = (sizes: readonly number[]) => {
 			const around = new Surroundings();
@@ -66,15 +65,13 @@ describe.each(isas)("adamw, %s", (isa) => {
 describe.skipIf(!hasShared)(`a value known from torch${hasShared ? "" : ` (skipped: ${whyNoShared})`}`, () => {
 	it("100 steps on a linear regression", () => {
 		interface Fact {
-			name: string;
 			xs: [number, number][];
 			ys: number[];
 			expected_w: number[];
 			expected_b: number;
 			tol: number;
 		}
-		const all = JSON.parse(readFileSync(sharedPath("fixtures/golden/numeric-facts.json"), "utf8")) as Fact[];
-		const f = all.find((x) => x.name === "adamw_100_steps") as Fact;
+		const f = numericFact<Fact>("adamw_100_steps");
 		const [p, g, m, v] = [0, 1, 2, 3].map(() => kernels.tensor([3])) as [never, never, never, never] &
 			ReturnType<typeof kernels.tensor>[];
 		for (let step = 1; step <= 100; step++) {
@@ -96,9 +93,9 @@ describe.skipIf(!hasShared)(`a value known from torch${hasShared ? "" : ` (skipp
 	});
 });
 
-describe.each(isas)("globalNorm, %s", (isa) => {
+describe.each(targets("adamw", "globalNorm"))("globalNorm, %s", (isa) => {
 	it("is the root of the sum of squares in double, whatever the shapes", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		fc.assert(
 			fc.property(fc.array(fc.integer({ min: 0, max: 300 }), { maxLength: 5 }), fc.integer({ min: 1, max: 60 }), (rows, cols) => {
 				const around = new Surroundings();

@@ -1,12 +1,11 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { hasShared, sharedPath, whyNoShared } from "../shared.js";
-import { expectClose, expectSameBits, golden, isas, normal, Surroundings, stored } from "./support.js";
+import { hasShared, numericFact, whyNoShared } from "../shared.js";
+import { expectClose, expectSameBits, golden, normal, Surroundings, stored, targets, use } from "./support.js";
 
-describe.each(isas)("rope, %s", (isa) => {
+describe.each(targets("rope"))("rope, %s", (isa) => {
 	it("equals the golden with its tables, forward and backward", async () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const g = await golden("rope");
 		const tokens = 13;
 		// The tables hold one row per token, so the positions are simply 0 .. 12.
@@ -27,7 +26,7 @@ describe.each(isas)("rope, %s", (isa) => {
 	});
 
 	it("makes the golden's tables to float32 angles", async () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const g = await golden("rope");
 		const { cos, sin } = kernels.ropeTables({ headDim: 24, theta: (g.theta as Float64Array)[0] as number, positions: 4096 });
 		const pick = (table: Float32Array) =>
@@ -43,7 +42,7 @@ describe.each(isas)("rope, %s", (isa) => {
 		[67, 2, 64, "bf16"],
 		[3, 4, 96, "bf16"],
 	] as const)("turns %i x %i heads of %i in a strided %s view and back", (tokens, heads, dim, dtype) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const around = new Surroundings();
 		const values = normal(tokens, tokens * heads * dim).map(stored(dtype));
 		const x = around.strided(tokens, heads * dim, values, dtype);
@@ -66,7 +65,7 @@ describe.each(isas)("rope, %s", (isa) => {
 	});
 
 	it("refuses a position outside of the tables", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const { cos, sin } = kernels.ropeTables({ headDim: 4, theta: 1e4, positions: 3 });
 		for (const p of [-1, 3]) {
 			const positions = kernels.tensor([2], Int32Array.of(0, p));
@@ -79,7 +78,6 @@ describe.each(isas)("rope, %s", (isa) => {
 
 describe.skipIf(!hasShared)(`frequencies known from transformers${hasShared ? "" : ` (skipped: ${whyNoShared})`}`, () => {
 	interface Fact {
-		name: string;
 		head_dim: number;
 		theta: number;
 		expected: number[];
@@ -88,10 +86,7 @@ describe.skipIf(!hasShared)(`frequencies known from transformers${hasShared ? ""
 		rope_scaling: { factor: number; original_max_position_embeddings: number; low_freq_factor: number; high_freq_factor: number };
 		rtol: number;
 	}
-	const fact = (name: string): Fact => {
-		const all = JSON.parse(readFileSync(sharedPath("fixtures/golden/numeric-facts.json"), "utf8")) as Fact[];
-		return all.find((f) => f.name === name) as Fact;
-	};
+	const fact = numericFact<Fact>;
 
 	it("llama3 scaling", () => {
 		const f = fact("rope_llama3_inv_freq");

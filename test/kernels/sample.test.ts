@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type KernelSampling, kernels } from "../../src/engine/kernels.js";
-import { isas, normal } from "./support.js";
+import { expectSameBits, normal, Surroundings, targets, use } from "./support.js";
 
 /** What transformers' warpers do, in double: penalty, temperature, top_k, softmax, top_p, min_p, softmax. */
 function reference(logits: ArrayLike<number>, o: KernelSampling, seen: readonly number[] = []): Float64Array {
@@ -28,14 +28,11 @@ function reference(logits: ArrayLike<number>, o: KernelSampling, seen: readonly 
 }
 
 const distribution = (logits: Float32Array, options: KernelSampling, seen: readonly number[] = []) =>
-	kernels.samplingDistribution(kernels.tensor([logits.length], logits), {
-		...options,
-		...(seen.length > 0 ? { seen: kernels.tensor([seen.length], Int32Array.from(seen)) } : {}),
-	});
+	kernels.samplingDistribution(kernels.tensor([logits.length], logits), { ...options, seen: Int32Array.from(seen) });
 
-describe.each(isas)("sample, %s", (isa) => {
+describe.each(targets("sample"))("sample, %s", (isa) => {
 	it("takes the smallest id among the best when greedy", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		expect(kernels.sample(kernels.tensor([40], normal(1, 40).fill(5, 20, 22)))).toEqual({ token: 20, logprob: 0 });
 		expect(kernels.sample(kernels.tensor([1], [-3]))).toEqual({ token: 0, logprob: 0 });
 		const inf = Number.NEGATIVE_INFINITY;
@@ -43,7 +40,7 @@ describe.each(isas)("sample, %s", (isa) => {
 	});
 
 	it("keeps what transformers keeps", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		fc.assert(
 			fc.property(
 				fc.integer({ min: 1, max: 700 }),
@@ -71,7 +68,7 @@ describe.each(isas)("sample, %s", (isa) => {
 	});
 
 	it("keeps all that tie with the k-th, and equal tokens in the order of their ids under top_p", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const logits = Float32Array.of(0, 3, 1, 1, 1, -2);
 		expect([...distribution(logits, { temperature: 1, topK: 2 })].map((p) => p > 0)).toEqual([
 			false,
@@ -86,14 +83,14 @@ describe.each(isas)("sample, %s", (isa) => {
 	});
 
 	it("penalises a token once, however often it was seen", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const logits = kernels.tensor([3], [2, -1, 0.5]);
-		kernels.sample(logits, { repetitionPenalty: 2, seen: kernels.tensor([5], Int32Array.of(0, 1, 0, 1, 0)) });
+		kernels.sample(logits, { repetitionPenalty: 2, seen: Int32Array.of(0, 1, 0, 1, 0) });
 		expect([...logits.toFloat32Array()]).toEqual([1, -2, 0.5]);
 	});
 
 	it("draws by the distribution, from seed, stream and position alone", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const logits = normal(3, 50, 2);
 		const options = { temperature: 1, topK: 8, seed: 42n };
 		const p = distribution(logits, options);
@@ -117,8 +114,43 @@ describe.each(isas)("sample, %s", (isa) => {
 		expect(tokens(1)).not.toEqual(tokens(2));
 	});
 
+	it("draws every row as if it were alone, whatever its neighbours ask for, and names the row that it cannot", () => {
+		use(isa);
+		const [n, vocab] = [13, 300];
+		const values = normal(9, n * vocab, 3);
+		const rows = Array.from({ length: n }, (_, r) => ({
+			temperature: [0, 0.7, 1, 1.5][r % 4] as number,
+			topK: [0, 40, 3][r % 3] as number,
+			topP: [1, 0.9][r % 2] as number,
+			minP: r === 5 ? 0.1 : 0,
+			repetitionPenalty: r % 5 === 0 ? 1.3 : 1,
+			seed: 2n ** 64n - 1n,
+			stream: r,
+			position: 2 * r,
+			seen: Int32Array.from({ length: r }, (_, i) => (i * i * 31) % vocab),
+		}));
+		const alone = rows.map((row, r) => {
+			const distribution = kernels.tensor([1, vocab]);
+			const logits = kernels.tensor([1, vocab], values.subarray(r * vocab, (r + 1) * vocab));
+			const { tokens, logprobs } = kernels.sampleRows(logits, [row], distribution);
+			return { token: tokens[0], logprob: logprobs[0], distribution: distribution.toFloat32Array() };
+		});
+		expectSameBits(() => {
+			const around = new Surroundings();
+			const distributions = around.strided(n, vocab);
+			const { tokens, logprobs } = kernels.sampleRows(around.strided(n, vocab, values), rows, distributions);
+			around.check();
+			expect([...tokens]).toEqual(alone.map((a) => a.token));
+			expect([...logprobs]).toEqual(alone.map((a) => a.logprob));
+			expect([...distributions.toFloat32Array()]).toEqual(alone.flatMap((a) => [...a.distribution]));
+			return [logprobs];
+		});
+		for (const bad of [2, 11]) values[bad * vocab + 7] = Number.NaN;
+		expect(() => kernels.sampleRows(kernels.tensor([n, vocab], values), rows)).toThrow("prompt 2: sample: the logits hold NaN");
+	});
+
 	it("handles the vocabulary of Qwen2.5 in milliseconds", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const vocab = 151936;
 		const logits = normal(1, vocab, 4);
 		const got = distribution(logits, { temperature: 1, topP: 0.9 });
@@ -132,7 +164,7 @@ describe.each(isas)("sample, %s", (isa) => {
 	});
 
 	it("refuses logits without a best, and options out of range", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const [nan, inf] = [Number.NaN, Number.POSITIVE_INFINITY];
 		for (const bad of [[1, nan, 2], [1, inf, 2], [-inf, -inf], [nan]]) {
 			expect(() => kernels.sample(kernels.tensor([bad.length], bad))).toThrow("NaN or +inf");
@@ -142,6 +174,6 @@ describe.each(isas)("sample, %s", (isa) => {
 		expect(() => kernels.sample(logits, { topP: 0 })).toThrow("top_p");
 		expect(() => kernels.sample(logits, { minP: 2 })).toThrow("min_p");
 		expect(() => kernels.sample(logits, { repetitionPenalty: 0 })).toThrow("repetition_penalty");
-		expect(() => kernels.sample(logits, { seen: kernels.tensor([1], Int32Array.of(4)) })).toThrow("seen token 0 has id 4");
+		expect(() => kernels.sample(logits, { seen: Int32Array.of(4) })).toThrow("seen token 0 has id 4");
 	});
 });
