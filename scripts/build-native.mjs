@@ -95,7 +95,9 @@ if (configured && changed) {
 		if (entry.isDirectory()) rmSync(join(intermediate, "CMakeFiles", entry.name, "CMakeCUDACompiler.cmake"), { force: true });
 }
 const options = cuda
-	? ["ON", cuda.nvcc, cuda.architectures.join(";")].map((value, i) => `--CD${["FINTUNE_CUDA", "CMAKE_CUDA_COMPILER", "FINTUNE_CUDA_ARCHITECTURES"][i]}=${value}`)
+	? ["ON", cuda.nvcc, cuda.architectures.join(";")].map(
+			(value, i) => `--CD${["FINTUNE_CUDA", "CMAKE_CUDA_COMPILER", "FINTUNE_CUDA_ARCHITECTURES"][i]}=${value}`,
+		)
 	: ["--CDFINTUNE_CUDA=OFF"];
 const libraries = cuda && extraLibraryFolder(cuda.nvcc);
 // `build` after the first time keeps it incremental; `compile` would wipe everything on an error and hide the first one.

@@ -1,6 +1,7 @@
 /**
- * `npm run cuda:toolchain`: installs nvcc from the Python registry's wheels into .cache/cuda (ignored by git), for machines
- * without a CUDA toolkit. Versions and hashes are pinned in cuda-toolchain.txt; a finished installation is left as it is.
+ * `npm run cuda:toolchain`: installs nvcc from the Python registry's wheels into .cache/cuda (ignored by git; elsewhere with
+ * FINTUNE_CUDA_TOOLCHAIN), for machines without a CUDA toolkit. Versions and hashes are pinned in cuda-toolchain.txt; a
+ * finished installation is left as it is.
  */
 import { spawnSync } from "node:child_process";
 import {
@@ -28,7 +29,11 @@ class Refusal extends Error {}
 
 function run(command, args) {
 	const result = spawnSync(command, args, { encoding: "utf8", maxBuffer: 64 << 20 });
-	return { status: result.status, missing: result.error?.code === "ENOENT", output: `${result.stdout ?? ""}${result.stderr ?? ""}` };
+	return {
+		status: result.status,
+		missing: result.error?.code === "ENOENT",
+		output: `${result.stdout ?? ""}${result.stderr ?? ""}`,
+	};
 }
 
 /** @throws Refusal where no wheel of the compiler exists */
@@ -52,7 +57,9 @@ function findPip(work) {
 	if (pip.status === 0) return [python, "-m", "pip"];
 	const venv = run(python, ["-m", "venv", join(work, "venv")]);
 	if (venv.status !== 0) {
-		throw new Refusal(`${python} has neither pip nor a working venv.\n  Install one: apt-get install python3-venv, or python3-pip`);
+		throw new Refusal(
+			`${python} has neither pip nor a working venv.\n  Install one: apt-get install python3-venv, or python3-pip`,
+		);
 	}
 	return [join(work, "venv", "bin", "python"), "-m", "pip"];
 }
@@ -61,8 +68,13 @@ function findPip(work) {
 export function explainPip(output) {
 	if (/DO NOT MATCH THE HASHES/i.test(output))
 		return "a downloaded file is not the pinned one. Nothing was installed; try another network or mirror.";
-	if (/No space left on device/i.test(output)) return "the disk is full: about 600 MB are needed while installing, 280 MB afterwards.";
-	if (/NewConnectionError|Name or service not known|name resolution|Connection (refused|reset)|timed out|ReadTimeout|ProxyError|Max retries/i.test(output))
+	if (/No space left on device/i.test(output))
+		return "the disk is full: about 600 MB are needed while installing, 280 MB afterwards.";
+	if (
+		/NewConnectionError|Name or service not known|name resolution|Connection (refused|reset)|timed out|ReadTimeout|ProxyError|Max retries/i.test(
+			output,
+		)
+	)
 		return "the Python registry cannot be reached. Check the network and proxy, or name a mirror: PIP_INDEX_URL=https://…";
 	if (/CERTIFICATE_VERIFY_FAILED|SSLError/i.test(output))
 		return "the registry's certificate is not trusted here. PIP_CERT=FILE names your own authority.";
@@ -121,7 +133,9 @@ if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.ur
 		if (!before) install();
 		const now = before ?? installed();
 		if (!now) throw new Refusal(`what was installed does not run: ${toolchainNvcc()}`);
-		say(`${before ? "already there" : "installed"}: nvcc ${now.version}, ${Math.round(size(toolchainFolder) / 1e6)} MB in ${toolchainFolder}`);
+		say(
+			`${before ? "already there" : "installed"}: nvcc ${now.version}, ${Math.round(size(toolchainFolder) / 1e6)} MB in ${toolchainFolder}`,
+		);
 		process.stdout.write(`${now.nvcc}\n`);
 	} catch (error) {
 		say(error instanceof Refusal ? error.message : `${error.code ?? "failed"}: ${error.message}`);

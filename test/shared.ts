@@ -3,7 +3,7 @@
  * goldens of other programs). Tests that need them skip with a reason where they are absent.
  * @module
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -17,3 +17,11 @@ export const sharedPath = (...parts: string[]): string => resolve(root, ...parts
 
 /** What a skipped test says. */
 export const whyNoShared = `needs the shared fixtures (FINTUNE_SHARED or ${root})`;
+
+/** One entry of fixtures/golden/numeric-facts.json: a value that the tests of another library hold. */
+export function numericFact<T>(name: string): T {
+	const all = JSON.parse(readFileSync(sharedPath("fixtures/golden/numeric-facts.json"), "utf8")) as { name: string }[];
+	const fact = all.find((f) => f.name === name);
+	if (!fact) throw new Error(`numeric-facts.json has no ${name}`);
+	return fact as T;
+}

@@ -13,6 +13,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   fintune::addon::init_jobs(env, exports);
   fintune::addon::init_model(env, exports);
   fintune::addon::init_trainer(env, exports);
+  fintune::addon::init_gpu_info(env, exports);
   return exports;
 }
 

@@ -89,7 +89,7 @@ void scale_row(float* z, int64_t n, float factor) {
 }  // namespace
 
 void linear_logprob(Exec& exec, const LinearLogprob& in) {
-  const int64_t rows = in.hidden.rows, width = in.hidden.cols, vocab = in.weight.rows;
+  const int64_t rows = in.hidden.rows, vocab = in.weight.rows;
   check(in);
   if (!exec.dry) check_targets(in.targets, rows, vocab);
 

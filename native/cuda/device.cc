@@ -1,13 +1,21 @@
-// CudaDevice: memory, copies through pinned staging, and errors told apart by whether the context survives.
+// CudaDevice: memory, copies through pinned staging, launches, and errors told apart by whether the context
+// survives.
+#include "cuda/device.h"
+
 #include <algorithm>
 #include <cstring>
 
 #include "core/error.h"
-#include "cuda/device.h"
 #include "cuda/errors.h"
 
 namespace fintune {
 namespace cuda {
+namespace {
+
+// Dynamic shared memory that every kernel may have without asking.
+constexpr size_t kFreeSharedBytes = 48 << 10;
+
+}  // namespace
 
 CudaDevice::CudaDevice(int index) : index_(index), name_("cuda:" + std::to_string(index)), title_(name_) {
   cudaDeviceProp properties;
@@ -15,24 +23,36 @@ CudaDevice::CudaDevice(int index) : index_(index), name_("cuda:" + std::to_strin
   title_ = name_ + " (" + properties.name + ")";
   capability_ = properties.major * 10 + properties.minor;
   multiprocessors_ = properties.multiProcessorCount;
-  shared_memory_ = properties.sharedMemPerBlockOptin;
   if (!build_serves(capability_)) fail(ErrorCode::Device, title_, ": ", why_not_served(capability_));
-  check(cudaSetDevice(index), "opening");
-  // Its own stream: the default one would wait for whatever else uses the GPU in this process.
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "opening");
+  open_stream();
 }
 
-CudaDevice::~CudaDevice() {
-  // A lost context takes everything with it when it is reset; nothing in it can be freed one by one.
-  if (lost_->load() || stream_ == nullptr || cudaSetDevice(index_) != cudaSuccess) return;
-  cudaStreamSynchronize(stream_);
-  staging_.close();
-  cudaStreamDestroy(stream_);
-  cudaGetLastError();
+void CudaDevice::open_stream() {
+  check(cudaSetDevice(index_), "opening it");
+  // Its own stream: the default one would wait for whatever else uses the GPU in this process.
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "opening it");
+}
+
+void CudaDevice::reopen() {
+  const int64_t held = blocks_;
+  if (held != 0) {
+    fail(ErrorCode::Device, title_, ": lost after an earlier error, and ", held,
+         " blocks of its memory are still held: let go of all that lies on it first");
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  // Frees everything that was made in the old context.
+  check(cudaSetDevice(index_), "opening it again");
+  check(cudaDeviceReset(), "opening it again");
+  stream_ = nullptr;
+  staging_.forget();
+  shared_limits_.clear();
+  open_stream();
+  ++generation_;
+  lost_ = false;
 }
 
 void CudaDevice::use() {
-  if (lost_->load()) {
+  if (lost_) {
     fail(ErrorCode::Device, title_,
          ": lost after an earlier error: let go of all that lies on it, and open it again");
   }
@@ -43,15 +63,17 @@ void CudaDevice::check(cudaError_t status, const char* doing) {
   if (status != cudaSuccess) throw_error(status, doing);
 }
 
-void CudaDevice::throw_error(cudaError_t status, const char* doing) {
+void CudaDevice::throw_error(cudaError_t status, const std::string& doing) {
   // An error that the context survives is gone once it has been read; one that it does not comes back.
   cudaGetLastError();
   if (stream_ != nullptr) {
     const cudaError_t after = cudaStreamQuery(stream_);
     if (after != cudaSuccess && after != cudaErrorNotReady) {
-      lost_->store(true);
+      lost_ = true;
       fail(ErrorCode::Device, title_, ": ", doing, ": ", explain(after),
-           ". What lay in its memory is lost: let go of all that lies on it, and open it again");
+           ". It may come from earlier work (CUDA_LAUNCH_BLOCKING=1 shows whose). What lay in the GPU's "
+           "memory is "
+           "lost: let go of all that lies on it, and open it again");
     }
   }
   const ErrorCode code = status == cudaErrorMemoryAllocation ? ErrorCode::OutOfMemory : ErrorCode::Device;
@@ -64,6 +86,7 @@ void* CudaDevice::allocate(size_t bytes) {
   const cudaError_t status = cudaMalloc(&p, std::max<size_t>(bytes, 1));
   if (status != cudaErrorMemoryAllocation) {
     check(status, "allocating memory");
+    ++blocks_;
     return p;
   }
   cudaGetLastError();
@@ -74,13 +97,14 @@ void* CudaDevice::allocate(size_t bytes) {
 }
 
 void CudaDevice::release(void* p, size_t) noexcept {
-  if (p == nullptr || lost_->load()) return;
-  if (cudaSetDevice(index_) != cudaSuccess || cudaFree(p) != cudaSuccess) cudaGetLastError();
+  if (p == nullptr) return;
+  if (!lost_ && (cudaSetDevice(index_) != cudaSuccess || cudaFree(p) != cudaSuccess)) cudaGetLastError();
+  --blocks_;
 }
 
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
   use();
-  const std::lock_guard<std::mutex> lock(staging_mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   for (size_t done = 0; done < bytes;) {
     const size_t n = std::min(bytes - done, Staging::kPiece);
     void* piece = nullptr;
@@ -95,7 +119,7 @@ void CudaDevice::upload(void* to, const void* from, size_t bytes) {
 
 void CudaDevice::download(void* to, const void* from, size_t bytes) {
   use();
-  const std::lock_guard<std::mutex> lock(staging_mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   for (size_t done = 0; done < bytes;) {
     const size_t n = std::min(bytes - done, Staging::kPiece);
     void* piece = nullptr;
@@ -110,8 +134,8 @@ void CudaDevice::download(void* to, const void* from, size_t bytes) {
 
 void CudaDevice::copy(void* to, const void* from, size_t bytes) {
   use();
-  if (bytes != 0)
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copying within it");
+  if (bytes == 0) return;
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copying within it");
 }
 
 void CudaDevice::fill(void* to, int byte, size_t bytes) {
@@ -123,6 +147,32 @@ void CudaDevice::synchronize() {
   use();
   check(cudaStreamSynchronize(stream_), "waiting for it");
 }
+
+void CudaDevice::launch(const Launch& l) {
+  use();
+  if (l.shared_bytes > kFreeSharedBytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    size_t& limit = shared_limits_[l.kernel];
+    if (limit < l.shared_bytes) {
+      const cudaError_t status = cudaFuncSetAttribute(l.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                      static_cast<int>(l.shared_bytes));
+      if (status != cudaSuccess) throw_error(status, std::string("launching ") + l.name);
+      limit = l.shared_bytes;
+    }
+  }
+  const dim3 grid(static_cast<unsigned>(l.grid.x), static_cast<unsigned>(l.grid.y),
+                  static_cast<unsigned>(l.grid.z));
+  const cudaError_t status = cudaLaunchKernel(l.kernel, grid, dim3(static_cast<unsigned>(l.threads)),
+                                              l.arguments, l.shared_bytes, stream_);
+  if (status != cudaSuccess) throw_error(status, std::string("launching ") + l.name);
+  ++launches_;
+}
+
+void launch_kernel(Exec& exec, const Launch& launch) { device_of(exec).launch(launch); }
+
+int capability(const Exec& exec) { return device_of(exec).capability(); }
+
+int multiprocessors(const Exec& exec) { return device_of(exec).multiprocessors(); }
 
 }  // namespace cuda
 }  // namespace fintune

@@ -4,26 +4,26 @@
 #include <cuda_runtime_api.h>
 
 #include <atomic>
-#include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 
 #include "core/device.h"
+#include "cuda/launch.h"
 #include "cuda/staging.h"
 
 namespace fintune {
 namespace cuda {
 
-// Opened by open_device (dispatch.h) and shared by all that use the GPU. Callable from any thread; work is
+// Made by backend (dispatch.h) and shared by all that use the GPU. Callable from any thread; work is
 // queued on one stream, in the order of the calls.
 //
 // Errors: one that the context survives (no memory, a launch that the GPU refuses) is thrown once and
-// forgotten. After one that it does not (an illegal address, say) every call throws Device, until all owners
-// have let go and the device is opened again; what lay in its memory is lost.
+// forgotten. After one that it does not (an illegal address, say) the device is lost: every call throws
+// Device, until all that lies in its memory has been released and the device is opened again.
 class CudaDevice : public Device {
  public:
   explicit CudaDevice(int index);  // throws Device
-  ~CudaDevice() override;
   CudaDevice(const CudaDevice&) = delete;
   CudaDevice& operator=(const CudaDevice&) = delete;
 
@@ -37,34 +37,47 @@ class CudaDevice : public Device {
   void fill(void* to, int byte, size_t bytes) override;
   void synchronize() override;
 
+  // Queues a kernel; see launch_kernel in launch.h.
+  void launch(const Launch& launch);
+  int64_t launches() const { return launches_; }  // since the process began
+
   int index() const { return index_; }
   int capability() const { return capability_; }  // 75, 80, 86, 89, 90, 100, 120, ...
   int multiprocessors() const { return multiprocessors_; }
-  // What one block may have at most, in bytes, once a kernel has been allowed to.
-  size_t shared_memory() const { return shared_memory_; }
   cudaStream_t stream() const { return stream_; }
-  // True once the context is destroyed; stays valid after the device is gone.
-  std::shared_ptr<const std::atomic<bool>> lost() const { return lost_; }
-
-  // Makes this the calling thread's GPU; launches need it. Throws Device where it is lost.
+  // Makes this the calling thread's GPU, as every use of the runtime on it needs. Throws Device where it is
+  // lost.
   void use();
   // Throws what `status` stands for, unless it is success; `doing` completes "cuda:0 (name): <doing>: ...".
   void check(cudaError_t status, const char* doing);
 
+  bool lost() const { return lost_; }
+  // Of a lost device: a new context. Throws Device while memory of the old one is still held.
+  void reopen();
+  // How often it was reopened: what was made in an older context (a handle of a library) is gone with it.
+  int generation() const { return generation_; }
+
  private:
-  [[noreturn]] void throw_error(cudaError_t status, const char* doing);
+  void open_stream();
+  [[noreturn]] void throw_error(cudaError_t status, const std::string& doing);
 
   const int index_;
-  std::string name_ = "cuda";   // "cuda:0"
-  std::string title_ = "cuda";  // "cuda:0 (NVIDIA H100 80GB HBM3)"
+  std::string name_;   // "cuda:0"
+  std::string title_;  // "cuda:0 (NVIDIA H100 80GB HBM3)"
   int capability_ = 0;
   int multiprocessors_ = 0;
-  size_t shared_memory_ = 0;
   cudaStream_t stream_ = nullptr;
-  const std::shared_ptr<std::atomic<bool>> lost_ = std::make_shared<std::atomic<bool>>(false);
-  std::mutex staging_mutex_;
+  std::atomic<bool> lost_{false};
+  std::atomic<int> generation_{0};
+  std::atomic<int64_t> blocks_{0};  // allocated and not released
+  std::atomic<int64_t> launches_{0};
+  std::mutex mutex_;  // of what follows
   Staging staging_;
+  std::unordered_map<const void*, size_t> shared_limits_;  // a kernel's, where it was raised
 };
+
+// The GPU that ops of this Exec run on.
+inline CudaDevice& device_of(const Exec& exec) { return static_cast<CudaDevice&>(*exec.device); }
 
 }  // namespace cuda
 }  // namespace fintune

@@ -1,10 +1,12 @@
 // The CUDA backend's door: the GPUs that the driver shows, and one CudaDevice for each that is open.
+#include "cuda/dispatch.h"
+
 #include <map>
+#include <memory>
 #include <mutex>
 
 #include "core/error.h"
 #include "cuda/device.h"
-#include "cuda/dispatch.h"
 #include "cuda/errors.h"
 
 namespace fintune {
@@ -48,11 +50,6 @@ void measure_memory(Gpu* gpu) {
       status == cudaErrorMemoryAllocation ? "its memory is full: not even a context fits" : explain(status);
 }
 
-struct Slot {
-  std::weak_ptr<CudaDevice> device;
-  std::shared_ptr<const std::atomic<bool>> lost;
-};
-
 }  // namespace
 
 Survey survey(bool measure) {
@@ -70,34 +67,28 @@ Survey survey(bool measure) {
   return s;
 }
 
-std::shared_ptr<Device> open_device(int index) {
-  static std::mutex mutex;
-  static std::map<int, Slot> slots;
-  std::shared_ptr<CudaDevice> device;  // before the lock: may be let go after it
+Backend backend(int index) {
+  // Never destroyed: when a process ends, the driver may be gone before static objects are.
+  static std::mutex& mutex = *new std::mutex;
+  static std::map<int, std::unique_ptr<CudaDevice>>& open = *new std::map<int, std::unique_ptr<CudaDevice>>;
   const std::lock_guard<std::mutex> lock(mutex);
   std::string reason;
   const int count = count_gpus(&reason);
   if (count == 0) fail(ErrorCode::Device, "cuda:", index, ": ", reason);
   if (index < 0 || index >= count) {
     std::string there;
-    for (int i = 0; i < count; ++i)
+    for (int i = 0; i < count; ++i) {
       there += (i == 0 ? "cuda:" : ", cuda:") + std::to_string(i) + " (" + describe(i).name + ")";
+    }
     fail(ErrorCode::Device, "cuda:", index, ": there is no such GPU; there is ", there);
   }
-  Slot& slot = slots[index];
-  device = slot.device.lock();
-  if (device) {
-    if (*slot.lost) {
-      fail(
-          ErrorCode::Device, device->name(),
-          ": lost after an earlier error, and something still holds it: let go of all that lies on it first");
-    }
-    return device;
+  std::unique_ptr<CudaDevice>& device = open[index];
+  if (!device) {
+    device = std::make_unique<CudaDevice>(index);
+  } else if (device->lost()) {
+    device->reopen();
   }
-  if (slot.lost && *slot.lost && cudaSetDevice(index) == cudaSuccess) cudaDeviceReset();
-  device = std::make_shared<CudaDevice>(index);
-  slot = {device, device->lost()};
-  return device;
+  return Backend{std::shared_ptr<Device>(device.get(), [](Device*) {}), &table()};
 }
 
 }  // namespace cuda

@@ -1,9 +1,10 @@
 // Sentences for CUDA's errors, and what this build was compiled for.
+#include "cuda/errors.h"
+
 #include <cstdlib>
 #include <sstream>
 
 #include "cuda/dispatch.h"
-#include "cuda/errors.h"
 
 #if CUDART_VERSION < 12000
 #error "CUDA 12.0 or newer is needed"

@@ -52,15 +52,5 @@ cudaError_t Staging::retire() {
   return cudaSuccess;
 }
 
-void Staging::close() noexcept {
-  for (const Piece& piece : busy_) cudaEventDestroy(piece.done);
-  for (cudaEvent_t event : events_) cudaEventDestroy(event);
-  if (ring_ != nullptr) cudaFreeHost(ring_);
-  busy_.clear();
-  events_.clear();
-  ring_ = nullptr;
-  begin_ = end_ = 0;
-}
-
 }  // namespace cuda
 }  // namespace fintune

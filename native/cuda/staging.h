@@ -11,7 +11,7 @@
 namespace fintune {
 namespace cuda {
 
-// Not thread-safe. Functions return the first CUDA error; nothing is thrown.
+// Not thread-safe, and not while a graph is captured on the stream. Functions return the first CUDA error.
 class Staging {
  public:
   // The largest piece that take() hands out.
@@ -22,8 +22,8 @@ class Staging {
   cudaError_t take(size_t bytes, void** piece);
   // The piece taken last is free again when everything queued on the stream so far is done.
   cudaError_t give(cudaStream_t stream);
-  // Frees all; the GPU must be idle. Errors are ignored: the context may be gone.
-  void close() noexcept;
+  // After the context is gone, and with it the ring and the events.
+  void forget() { *this = Staging(); }
 
  private:
   struct Piece {

@@ -107,6 +107,8 @@ class Executor {
   void set_seed(uint64_t seed) { draws_ = Random(seed); }
   AsyncMode async_mode = AsyncMode::Random;
   int capability = 80;
+  static constexpr int64_t kMaxSteps = int64_t{1} << 28;
+  int64_t max_steps = kMaxSteps;
 
   // Runs all blocks. Throws Internal on the first fault; the executor can be used again.
   void run(const KernelRun& run);
@@ -119,7 +121,7 @@ class Executor {
   Detector& detector() { return *detector_; }
   // Counts accesses and meetings, so that a kernel that never ends does.
   void step(const Fiber& f) {
-    if (++steps_ > kMaxSteps) fault(f, "does not end: ", kMaxSteps, " accesses and meetings so far");
+    if (++steps_ > max_steps) fault(f, "does not end: ", max_steps, " accesses and meetings so far");
   }
   const KernelRun& kernel() const { return *run_; }
   const int* block() const { return block_; }
@@ -166,7 +168,6 @@ class Executor {
   Random draws_;   // one for each launch
   Random random_;  // of this launch
   std::unique_ptr<Detector> detector_;
-  static constexpr int64_t kMaxSteps = int64_t{1} << 30;
   int64_t steps_ = 0;
 
   const KernelRun* run_ = nullptr;

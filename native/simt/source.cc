@@ -1,3 +1,4 @@
+// Where kernel code stands, for messages: an address to file and line.
 #include "simt/source.h"
 
 #include <dlfcn.h>

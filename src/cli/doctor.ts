@@ -7,6 +7,9 @@ import { arch, platform, totalmem } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { cpuInfo } from "../engine/cpu_info.js";
+import { gpuInfo, type NativeGpuInfo } from "../engine/device.js";
+import { describeDriver, findDriver } from "../engine/driver.js";
+import { addonOutcomes } from "../engine/native.js";
 import { ExitStatus } from "../errors.js";
 import { formatBytes } from "../report/numbers.js";
 import { availableMemory } from "../stages/memory.js";
@@ -14,10 +17,12 @@ import { taskDataDirs } from "../tasks/data_dirs.js";
 import { packageRoot, version } from "../version.js";
 import { printJson, showError } from "./terminal.js";
 
+type Line = [name: string, value: string];
+
 export function addDoctor(program: Command): Command {
 	return program
 		.command("doctor")
-		.description("check the installation: addon, instruction set, memory, data")
+		.description("check the installation: addon, instruction set, GPUs, memory, data")
 		.option("--json", "one JSON document on stdout")
 		.action((flags: { json?: boolean }) => {
 			const facts = {
@@ -27,36 +32,62 @@ export function addDoctor(program: Command): Command {
 				memory: { total: totalmem(), available: availableMemory() },
 				dataDirs: taskDataDirs().map((dir) => ({ dir, exists: existsSync(dir) })),
 				tinyModel: existsSync(join(packageRoot, "models", "tiny", "model.safetensors")),
+				addon: addonOutcomes(),
+				driver: findDriver(),
 			};
 			let cpu: ReturnType<typeof cpuInfo> | undefined;
+			let cuda: NativeGpuInfo | undefined;
 			try {
 				cpu = cpuInfo();
+				cuda = gpuInfo(true);
 			} catch (error) {
 				process.exitCode = showError(error);
 			}
-			if (flags.json) printJson({ ...facts, cpu: cpu ?? null, devices: cpu ? ["cpu"] : [] });
+			const devices = [
+				...(cpu ? ["cpu"] : []),
+				...(cuda?.gpus ?? []).filter(({ refused }) => refused === null).map(({ index }) => `cuda:${index}`),
+			];
+			if (flags.json) printJson({ ...facts, cpu: cpu ?? null, cuda: cuda ?? null, devices });
 			else {
-				const lines: [string, string][] = [
+				const lines: Line[] = [
 					["fintune", facts.fintune],
 					["node", `${facts.node} on ${facts.platform}`],
-					["addon", cpu ? "loads" : "does not load (see above)"],
+					...facts.addon.map(({ file, state, reason }): Line => ["addon", `${file}: ${state}, ${reason}`]),
 					...(cpu
 						? ([
 								["cpu", `${cpu.threads} threads, instruction set ${cpu.isa} (of ${cpu.isas.join(", ")})`],
 								["dtype auto", cpu.hasBf16 ? "bf16 (multiplied by the hardware)" : "f32 (this CPU does not multiply bf16)"],
-								["devices", "cpu (this build has no CUDA)"],
-							] as [string, string][])
+							] as Line[])
 						: []),
+					...(cuda ? cudaLines(cuda, describeDriver(facts.driver)) : []),
+					["devices", devices.join(", ") || "none"],
 					["memory", `${formatBytes(facts.memory.available)} available of ${formatBytes(facts.memory.total)}`],
 					["tiny model", facts.tinyModel ? "there" : "missing: reinstall fintune"],
-					...facts.dataDirs.map(({ dir, exists }): [string, string] => [
-						"task data",
-						`${dir}${exists ? "" : " (no such folder)"}`,
-					]),
+					...facts.dataDirs.map(({ dir, exists }): Line => ["task data", `${dir}${exists ? "" : " (no such folder)"}`]),
 				];
 				const width = Math.max(...lines.map(([name]) => name.length));
 				for (const [name, value] of lines) process.stdout.write(`${name.padEnd(width)}  ${value}\n`);
 			}
 			if (!facts.tinyModel && cpu) process.exitCode = ExitStatus.noInput;
 		});
+}
+
+/** The build's CUDA, the driver, and a line a GPU, or why there is none. */
+export function cudaLines(cuda: NativeGpuInfo, driver: string | undefined): Line[] {
+	const { build, gpus } = cuda;
+	const built = build
+		? `CUDA ${build.toolkit} for sm_${build.architectures.join(", ")}${build.ptx ? ` and PTX of ${build.ptx}` : ""}; ` +
+			`needs driver ${build.driverFloor} or newer`
+		: "not in this addon";
+	const known = cuda.driver > 0 ? `, up to CUDA ${Math.floor(cuda.driver / 1000)}.${(cuda.driver % 1000) / 10}` : "";
+	return [
+		["cuda", built],
+		["driver", `${driver ?? "no sign of an NVIDIA driver"}${known}`],
+		...gpus.map(({ index, name, capability, multiprocessors, memoryTotal, memoryFree, refused }): Line => {
+			const free = memoryFree === null ? "" : `${formatBytes(memoryFree)} free of `;
+			const what = `${name}, sm_${capability}, ${multiprocessors} multiprocessors, ${free}${formatBytes(memoryTotal)}`;
+			return [`cuda:${index}`, refused === null ? what : `${what}: cannot be used: ${refused}`];
+		}),
+		...(cuda.reason === null || gpus.length > 0 ? [] : ([["gpu", `none: ${cuda.reason}`]] as Line[])),
+	];
 }

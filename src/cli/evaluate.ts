@@ -7,14 +7,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { DtypeName } from "../engine/types.js";
-import { ExitStatus, FintuneError } from "../errors.js";
+import { FintuneError } from "../errors.js";
 import { evaluationTable } from "../report/table.js";
 import { evaluate } from "../stages/evaluate.js";
 import { makeFolder } from "../stages/files.js";
 import { evaluateSchema } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
-import { evaluateGenerationsFile, everyMetricCrashed } from "../tasks/evaluate_generations.js";
+import { type EvaluationDocument, evaluateGenerationsFile, everyMetricCrashed } from "../tasks/evaluate_generations.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Split } from "../tasks/task.js";
 import { addModelOptions, addSamplingOptions, collect, oneOf, type SamplingFlags, wholeNumber } from "./options.js";
@@ -66,13 +66,22 @@ async function fromGenerations(flags: EvaluateFlags, file: string): Promise<void
 	}
 	const task = taskByName(flags.task[0]!);
 	const { document } = await evaluateGenerationsFile(task, file);
-	if (everyMetricCrashed(document)) process.exitCode = ExitStatus.dataError;
-	if (flags.json) return printJson(document);
-	for (const [name, value] of Object.entries(document.leaderboard)) {
-		const strict = document.strict[name];
-		process.stdout.write(`${name}: ${show(value)}${strict === undefined ? "" : ` (strict ${show(strict)})`}\n`);
+	if (flags.json) printJson(document);
+	else printDocument(document);
+	if (everyMetricCrashed(document)) {
+		throw new FintuneError("E_SCORING", "the leaderboard's code crashes on these generations, in every metric", {
+			where: file,
+			found: Object.values(document.errors)[0] ?? "no metric",
+		});
 	}
-	for (const [name, reason] of Object.entries(document.errors)) process.stdout.write(`${name}: ${reason}\n`);
+}
+
+function printDocument({ leaderboard, strict, errors }: EvaluationDocument): void {
+	for (const [name, value] of Object.entries(leaderboard)) {
+		const corrected = strict[name];
+		process.stdout.write(`${name}: ${show(value)}${corrected === undefined ? "" : ` (strict ${show(corrected)})`}\n`);
+	}
+	for (const [name, reason] of Object.entries(errors)) process.stdout.write(`${name}: ${reason}\n`);
 }
 
 const show = (value: number | null): string => (value === null ? "null" : value.toFixed(4));

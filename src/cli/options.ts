@@ -2,15 +2,16 @@
  * Options that several commands share.
  * @module
  */
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 
 /** A repeatable option. */
 export const collect = (value: string, previous: string[]): string[] => [...previous, value];
 
 /** --device, --dtype, --threads. */
 export function addModelOptions(command: Command): Command {
+	const named = new Option("--device <device>", "auto, cpu, cuda or cuda:N").argParser(device);
 	return command
-		.option("--device <device>", "auto, cpu, cuda or cuda:N", device)
+		.addOption(process.env.FINTUNE_DEVICE ? named.env("FINTUNE_DEVICE") : named)
 		.option("--dtype <dtype>", "auto, f32, bf16 or fp16", oneOf("auto", "f32", "bf16", "fp16"))
 		.option("--threads <n>", "threads (default or 0: what this process may use)", wholeNumber);
 }

@@ -177,6 +177,8 @@ export interface NativeTrainer {
 	evaluate(batch: NativeMicroBatch[], objective: NativeObjective): Promise<NativeStepResult>;
 	/** Trained parameters (copies). lora: `<module>.lora_A.weight` and `.lora_B.weight`; full: names of the file. */
 	parameters(): NativeParameter[];
+	/** Bytes by kind that the steps so far have really taken, at their highest moment. */
+	memory(): NativeMemoryPlan;
 	setParameters(parameters: NativeParameter[]): void;
 	/** Optimiser state: step count and moments, same order as parameters(). */
 	optimizerState(): NativeOptimizerState;
@@ -244,7 +246,30 @@ export interface NativeDevice {
 	bf16: boolean;
 }
 
-/** Section: model, trainer, generator. */
+/** One GPU as the CUDA driver shows it. */
+export interface NativeGpu {
+	index: number;
+	name: string;
+	/** Ten times the compute capability: 75, 80, 86, 89, 90, 100, 120, ... */
+	capability: number;
+	multiprocessors: number;
+	memoryTotal: number;
+	/** null where it was not measured, or could not be. */
+	memoryFree: number | null;
+	/** Why this build cannot use it; null where it can. */
+	refused: string | null;
+}
+export interface NativeGpuInfo {
+	/** What the addon was built with; null: without CUDA. */
+	build: { toolkit: string; architectures: string[]; ptx: string | null; driverFloor: string } | null;
+	/** The newest CUDA that the driver knows, 13000 for 13.0; 0 without a driver. */
+	driver: number;
+	gpus: NativeGpu[];
+	/** Why there is no GPU that can be used; null where there is one. */
+	reason: string | null;
+}
+
+/** Section: model, trainer, generator, devices. */
 export interface NativeEngine {
 	openModel(init: NativeModelInit): Promise<NativeModel>;
 	createJob(): NativeJob;
@@ -259,6 +284,10 @@ export interface NativeEngine {
 	): NativeMemoryPlan;
 	/** The CPU first, then what else this build and machine have. */
 	devices(): NativeDevice[];
+	/** Kernels started so far on a device; 0 where ops are plain functions. */
+	deviceLaunches(device: string): number;
+	/** `measure` opens every GPU to learn how much of its memory is free, which takes a moment. */
+	gpuInfo(measure: boolean): NativeGpuInfo;
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
 }
 /** Shapes of an adapter to plan for: module name and rank. */
@@ -317,6 +346,14 @@ export interface NativeKernels {
 	storeRows(args: NativeArguments): void;
 	sample(args: NativeArguments): { tokens: Int32Array; logprobs: Float32Array };
 	preferenceLoss(args: NativeArguments): NativePreferenceLoss;
+	/** from, to: all of a contiguous tensor into another of the same size and type. */
+	copyTensor(args: NativeArguments): void;
+	/** Marks a place in the device's queue. */
+	startTimer(): void;
+	/** Waits for all queued work: milliseconds from the mark to here, by the device's own clock where it has one. */
+	stopTimer(): number;
+	/** Kernels started so far; 0 where ops are plain functions. */
+	launches(): number;
 	ropeTables(args: NativeArguments): { frequencies: Float32Array; cos: Float32Array; sin: Float32Array };
 	isas(): string[];
 	isa(): string;

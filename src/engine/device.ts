@@ -3,29 +3,56 @@
  * @module
  */
 import { FintuneError } from "../errors.js";
-import type { NativeDevice } from "./binding.js";
+import type { NativeDevice, NativeGpuInfo } from "./binding.js";
 import { engine, nativeCall } from "./job.js";
 import type { ComputeDtype, DtypeName } from "./types.js";
+
+export type { NativeGpuInfo } from "./binding.js";
 
 /** The devices of this build and machine, the CPU first. */
 export const devices = (): NativeDevice[] => nativeCall(() => engine().devices());
 
+/** Kernels started so far on a device; 0 where ops are plain functions. */
+export const deviceLaunches = (device: string): number => nativeCall(() => engine().deviceLaunches(device));
+
+/** What this build and this machine have of CUDA. `measure` opens every GPU to learn its free memory. */
+export const gpuInfo = (measure = false): NativeGpuInfo => nativeCall(() => engine().gpuInfo(measure));
+
 /**
- * The device that a name means: `auto` is the first GPU, else the CPU; `cuda` is the first GPU.
+ * The device that a name means (FINTUNE_DEVICE, where none is given): `auto` is the first GPU, else the CPU; `cuda` is the
+ * first GPU.
  * @throws FintuneError E_DEVICE for a device that this build or machine has not, E_ARGUMENT for a name that is none
  */
 export function resolveDevice(name: string | undefined): NativeDevice {
 	const all = devices();
-	const wanted = name ?? "auto";
+	const fromEnvironment = name === undefined && process.env.FINTUNE_DEVICE;
+	const wanted = name ?? (process.env.FINTUNE_DEVICE || "auto");
 	if (wanted === "auto") return all.find((d) => d.kind === "cuda") ?? (all[0] as NativeDevice);
 	const found = all.find((d) => d.name === wanted || (wanted === "cuda" && d.kind === "cuda"));
 	if (found) return found;
-	const known = /^cuda(:\d+)?$/.test(wanted);
-	throw new FintuneError(known ? "E_DEVICE" : "E_ARGUMENT", known ? "this device is not here" : "unknown device", {
-		where: "device",
-		expected: ["auto", ...all.map((d) => d.name)].join(", "),
-		found: wanted,
-	});
+	const names = all.map((d) => d.name);
+	throw missingDevice(wanted, names, gpuInfo, fromEnvironment ? "FINTUNE_DEVICE" : "device");
+}
+
+/** Why `wanted` is none of the devices that there are. */
+export function missingDevice(
+	wanted: string,
+	names: readonly string[],
+	info: () => NativeGpuInfo,
+	where = "device",
+): FintuneError {
+	const match = /^cuda(?::(\d+))?$/.exec(wanted);
+	const details = { where, expected: ["auto", ...names].join(", "), found: wanted };
+	if (!match) return new FintuneError("E_ARGUMENT", "unknown device", details);
+	const { build, gpus, reason } = info();
+	const gpu = gpus[Number(match[1] ?? 0)];
+	if (gpu) return new FintuneError("E_DEVICE", `${gpu.name} cannot be used: ${gpu.refused ?? "not with this build"}`, details);
+	if (gpus.length > 0) {
+		const there = gpus.map(({ index, name }) => `cuda:${index} (${name})`);
+		return new FintuneError("E_DEVICE", "there is no such GPU", { ...details, expected: there.join(" or ") });
+	}
+	const hint = build ? undefined : "fintune doctor shows which addon is in use, and why";
+	return new FintuneError("E_DEVICE", reason ?? "there is no GPU", { ...details, ...(hint ? { hint } : {}) });
 }
 
 /**

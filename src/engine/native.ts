@@ -1,17 +1,20 @@
 /**
- * Loads the addon: build/Release of a checkout, or prebuilds/ of the package. Lazily, so that commands which need no
- * arithmetic work without it.
+ * Loads the addon: the first candidate of addon_table.ts that loads. Lazily, so that commands which need no arithmetic work
+ * without it.
  * @module
  */
-import { existsSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
-import { arch, platform } from "node:os";
-import { join } from "node:path";
 import { FintuneError } from "../errors.js";
-import { packageRoot } from "../version.js";
+import { type AddonCandidate, addonCandidates } from "./addon_table.js";
 import type { NativeBinding } from "./binding.js";
 
-let loaded: NativeBinding | undefined;
+/** A candidate and what became of it. */
+export interface AddonOutcome extends AddonCandidate {
+	state: "loaded" | "failed" | "skipped";
+}
+
+let loaded: { binding: NativeBinding; file: string } | undefined;
+let outcomes: AddonOutcome[] | undefined;
 
 /**
  * The addon's exports; the same object every time.
@@ -19,51 +22,50 @@ let loaded: NativeBinding | undefined;
  */
 export function loadNative(): NativeBinding {
 	loaded ??= load();
-	return loaded;
+	return loaded.binding;
 }
 
-/** The file that {@link loadNative} would load, without loading it; undefined where there is none. */
+/** The file that {@link loadNative} has loaded or would load, without loading it; undefined where there is none. */
 export function nativeFile(): string | undefined {
-	const override = process.env.FINTUNE_NATIVE;
-	if (override) return existsSync(override) ? override : undefined;
-	try {
-		const require = createRequire(import.meta.url);
-		return (require("node-gyp-build") as { path(dir: string): string }).path(packageRoot);
-	} catch {
-		return undefined;
-	}
+	return loaded?.file ?? addonCandidates().find(({ use }) => use)?.file;
 }
 
-function load(): NativeBinding {
-	const require = createRequire(import.meta.url);
-	const override = process.env.FINTUNE_NATIVE;
-	const tried: string[] = [];
-	try {
-		if (override) {
-			tried.push(`${override} (FINTUNE_NATIVE)`);
-			return require(override) as NativeBinding;
+/** Every candidate with what became of it, after an attempt to load one. */
+export function addonOutcomes(): readonly AddonOutcome[] {
+	if (outcomes === undefined) {
+		try {
+			loadNative();
+		} catch {
+			// The outcomes say why.
 		}
-		const nodeGypBuild = require("node-gyp-build") as ((dir: string) => NativeBinding) & { path(dir: string): string };
-		tried.push(join(packageRoot, "build", "Release"), join(packageRoot, "prebuilds", `${platform()}-${arch()}`));
-		return nodeGypBuild(packageRoot);
-	} catch (error) {
-		const listed = tried.map((dir) => `${dir}: ${existsSync(dir) ? contents(dir) : "not there"}`).join("\n    ");
-		throw new FintuneError("E_NATIVE_MISSING", `the native addon does not load: ${(error as Error).message.split("\n")[0]}`, {
-			found: `tried\n    ${listed}`,
-			hint: "in a checkout run: npm run build (it needs a C++17 compiler and CMake 3.22)",
-			cause: error,
-		});
 	}
+	return outcomes ?? [];
 }
 
-function contents(dir: string): string {
-	try {
-		return (
-			readdirSync(dir)
-				.filter((name) => name.endsWith(".node"))
-				.join(", ") || "no .node file"
-		);
-	} catch {
-		return "a file";
+function load(): { binding: NativeBinding; file: string } {
+	const require = createRequire(import.meta.url);
+	const table: AddonOutcome[] = [];
+	outcomes = table;
+	let result: { binding: NativeBinding; file: string } | undefined;
+	let cause: unknown;
+	for (const candidate of addonCandidates()) {
+		if (result !== undefined || !candidate.use) {
+			table.push({ ...candidate, state: "skipped" });
+			continue;
+		}
+		try {
+			result = { binding: require(candidate.file) as NativeBinding, file: candidate.file };
+			table.push({ ...candidate, state: "loaded" });
+		} catch (error) {
+			cause ??= error;
+			const why = (error as Error).message.split("\n")[0];
+			table.push({ ...candidate, state: "failed", reason: `${candidate.reason}; does not load: ${why}` });
+		}
 	}
+	if (result) return result;
+	throw new FintuneError("E_NATIVE_MISSING", "the native addon does not load", {
+		found: `tried\n    ${table.map(({ file, reason }) => `${file}: ${reason}`).join("\n    ")}`,
+		hint: "in a checkout run: npm run build (it needs a C++17 compiler and CMake 3.22)",
+		cause,
+	});
 }

@@ -9,7 +9,7 @@ import { readModelConfig } from "../engine/model_config.js";
 import type { MemoryPlan } from "../engine/types.js";
 import type { StageContext } from "../stages/context.js";
 import { limitRows } from "../stages/evaluate.js";
-import { availableMemory } from "../stages/memory.js";
+import { availableMemory, usableShare, wantedMicroBatchTokens } from "../stages/memory.js";
 import type { StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
 import { planSteps } from "../stages/train_loop.js";
@@ -42,9 +42,6 @@ export interface PipelinePlan {
 	stages: StagePlan[];
 }
 
-/** Micro-batch of a stage that leaves it to the memory, for a plan without a model. */
-const autoTokens = 4096;
-
 /** Plans every stage. @throws FintuneError for data and models that a run would refuse */
 export async function planPipeline(
 	pipeline: LoadedPipeline,
@@ -60,6 +57,7 @@ export async function planPipeline(
 	const session = new ModelSession(model.dir, [], { device: config.device, dtype: config.dtype, threads: config.threads });
 	const ranks: { r: number; targetModules?: readonly string[] | "all-linear" }[] = [];
 	const stages: StagePlan[] = [];
+	const memoryAvailable = availableMemory();
 	for (const stage of config.stages) {
 		const plan: StagePlan = {
 			name: stage.name,
@@ -85,8 +83,9 @@ export async function planPipeline(
 		const trained = stage.lora ? [...ranks, { r: stage.lora.r, targetModules: stage.lora.target_modules }] : [];
 		const lengths = await trainingRows(plan, stage, session, pipeline, dataDirs, config.seed);
 		const longest = Math.min(stage.max_length, lengths.length > 0 ? Math.max(...lengths) : stage.max_length);
-		const budget = stage.micro_batch_tokens === "auto" ? autoTokens : stage.micro_batch_tokens;
-		plan.microBatchTokens = Math.max(longest, Math.min(budget, lengths.length > 0 ? lengths.reduce((a, b) => a + b, 0) : budget));
+		const whole = lengths.length > 0 ? lengths.reduce((a, b) => a + b, 0) : Number.POSITIVE_INFINITY;
+		const auto = stage.micro_batch_tokens === "auto";
+		plan.microBatchTokens = wantedMicroBatchTokens(longest, whole, auto ? undefined : Number(stage.micro_batch_tokens));
 		plan.memory = await planTraining(model.dir, {
 			device: config.device,
 			dtype: config.dtype,
@@ -98,9 +97,13 @@ export async function planPipeline(
 				objective: stage.type === "dpo" ? (stage.loss_type === "kto" ? "kto" : "dpo") : "sft",
 			},
 		});
+		const bytes = Object.values(plan.memory).reduce((a, b) => a + b, 0);
+		if (auto && bytes > usableShare * memoryAvailable) {
+			plan.notes.push("micro_batch_tokens auto: memory is short, so a run would take fewer and round otherwise");
+		}
 		if (stage.lora) ranks.push(...trained.slice(-1));
 	}
-	return { name: config.name, model: config.model, memoryAvailable: availableMemory(), stages };
+	return { name: config.name, model: config.model, memoryAvailable, stages };
 }
 
 /** Lengths of sequences that fill a micro-batch; pairs come in twos. */

@@ -181,8 +181,8 @@ function trainingSection(report: RunReport): string {
 	if (report.training.length === 0) return "";
 	const head = ["Stage", "Type"].map((text) => th(text));
 	head.push(
-		...["Steps", "Tokens", "Time", "Tokens/s", "Trainable", "First loss", "Last loss", "Best validation"].map((text) =>
-			th(text, true),
+		...["Steps", "Tokens", "Time", "Tokens/s", "Micro-batch", "Trainable", "First loss", "Last loss", "Best validation"].map(
+			(text) => th(text, true),
 		),
 	);
 	const rows = report.training.map((training) => {
@@ -195,6 +195,7 @@ function trainingSection(report: RunReport): string {
 			formatCount(training.tokens),
 			formatSeconds(training.seconds),
 			training.seconds > 0 ? formatCount(training.tokens / training.seconds) : noValue,
+			formatCount(training.microBatchTokens),
 			formatCount(training.trainableParameters),
 			formatLoss(losses[0]),
 			formatLoss(losses.at(-1)),
@@ -204,7 +205,7 @@ function trainingSection(report: RunReport): string {
 	});
 	const memory = report.memoryPeakBytes === undefined ? "" : ` Peak memory of the run: ${formatBytes(report.memoryPeakBytes)}.`;
 	return `<section aria-labelledby="training"><h2 id="training">Training</h2>
-<p class="note">Tokens count prompts and completions; time is the training loop alone.${memory}</p>
+<p class="note">Tokens count prompts and completions; time is the training loop alone; a micro-batch is at most so many tokens, whichever example is longest.${memory}</p>
 ${table("Throughput and memory of training", head, rows)}
 ${report.training.map(trainingCharts).join("\n")}</section>`;
 }

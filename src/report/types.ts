@@ -35,6 +35,8 @@ export interface TrainingReport {
 	/** Tokens through the model over all steps. */
 	tokens: number;
 	trainableParameters: number;
+	/** The packing budget, as given or as `auto` chose it. */
+	microBatchTokens: number;
 }
 
 /** The result of one task in one evaluation. Ratios and scores lie in [0, 1] unless the metric says otherwise. */

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { writeFileAtomic } from "../engine/files.js";
 import { FintuneError, fromSystemError } from "../errors.js";
@@ -22,6 +22,52 @@ export const writeJson = (path: string, value: unknown): Promise<void> =>
 /** One JSON document a line. */
 export const writeJsonLines = (path: string, rows: readonly unknown[]): Promise<void> =>
 	writeFileWhole(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+
+/**
+ * A file of JSON lines that grows while it is read (tail -f): every line goes to the system in one piece, so a reader
+ * meets whole lines, and what could only be written in part is taken back. Closing syncs it.
+ */
+export class JsonLinesFile {
+	readonly #path: string;
+	readonly #file: FileHandle;
+	#bytes = 0;
+
+	private constructor(path: string, file: FileHandle) {
+		this.#path = path;
+		this.#file = file;
+	}
+
+	/** An empty file of this name, in a folder that is there. */
+	static async create(path: string): Promise<JsonLinesFile> {
+		try {
+			return new JsonLinesFile(path, await open(path, "w"));
+		} catch (error) {
+			throw fromSystemError(error, path);
+		}
+	}
+
+	/** @throws FintuneError E_IO ...; the file then ends with the line before */
+	async append(row: unknown): Promise<void> {
+		const line = Buffer.from(`${JSON.stringify(row)}\n`);
+		try {
+			for (let at = 0; at < line.length; ) at += (await this.#file.write(line, at, null, this.#bytes + at)).bytesWritten;
+		} catch (error) {
+			await this.#file.truncate(this.#bytes).catch(() => undefined);
+			throw fromSystemError(error, this.#path);
+		}
+		this.#bytes += line.length;
+	}
+
+	async close(): Promise<void> {
+		try {
+			await this.#file.sync();
+		} catch (error) {
+			throw fromSystemError(error, this.#path);
+		} finally {
+			await this.#file.close();
+		}
+	}
+}
 
 /** @throws FintuneError E_NOT_FOUND, or E_DATA_FORMAT where it is not JSON */
 export async function readJson(path: string): Promise<unknown> {

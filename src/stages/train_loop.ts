@@ -12,7 +12,7 @@ import { FintuneError } from "../errors.js";
 import { createEventWriter } from "../report/tensorboard.js";
 import type { MetricRow, TrainingReport } from "../report/types.js";
 import type { StageContext } from "./context.js";
-import { writeJsonLines } from "./files.js";
+import { JsonLinesFile } from "./files.js";
 import { type LrSchedule, learningRateAt, warmupStepsOf } from "./lr_schedule.js";
 import type { TrainingConfig } from "./schema.js";
 
@@ -47,7 +47,10 @@ interface LoopOptions<Item> {
 	onFirstStep?(result: StepResult): void;
 }
 
-/** Runs the loop and leaves metrics.jsonl and TensorBoard events in the stage's folder. The trainer holds the kept parameters. */
+/**
+ * Runs the loop; metrics.jsonl and TensorBoard events grow in the stage's folder as it goes. The trainer then holds the
+ * kept parameters.
+ */
 export async function trainLoop<Item>(options: LoopOptions<Item>): Promise<LoopResult> {
 	const { context, config, trainer, set } = options;
 	const plan = planSteps(set, config, config.seed ?? context.seed);
@@ -58,6 +61,7 @@ export async function trainLoop<Item>(options: LoopOptions<Item>): Promise<LoopR
 		warmupSteps: warmupStepsOf(plan.totalSteps, config.warmup_steps, config.warmup_ratio),
 		totalSteps: plan.totalSteps,
 	};
+	const metrics = await JsonLinesFile.create(join(context.folder, "metrics.jsonl"));
 	const events = createEventWriter(join(context.folder, "tensorboard"));
 	const rows: MetricRow[] = [];
 	const best: { loss: number; step: number; parameters?: ReturnType<Trainer["parameters"]>; misses: number } = {
@@ -94,6 +98,7 @@ export async function trainLoop<Item>(options: LoopOptions<Item>): Promise<LoopR
 				}
 			}
 			rows.push(row);
+			await metrics.append(row);
 			for (const [tag, value] of Object.entries(row)) {
 				if (tag !== "step" && value !== undefined) events.scalar(tag, value, step);
 			}
@@ -113,8 +118,11 @@ export async function trainLoop<Item>(options: LoopOptions<Item>): Promise<LoopR
 		}
 	} finally {
 		context.progress.end();
-		await events.close();
-		await writeJsonLines(join(context.folder, "metrics.jsonl"), rows);
+		try {
+			events.close();
+		} finally {
+			await metrics.close();
+		}
 	}
 	const keepBest = best.parameters !== undefined && best.step !== step;
 	if (keepBest) trainer.setParameters(best.parameters!);
@@ -126,6 +134,7 @@ export async function trainLoop<Item>(options: LoopOptions<Item>): Promise<LoopR
 		seconds: context.now() - started,
 		tokens: totalTokens,
 		trainableParameters: trainable,
+		microBatchTokens: options.microBatchTokens,
 	};
 	return {
 		rows,

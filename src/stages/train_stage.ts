@@ -51,10 +51,15 @@ export async function trainStage<Item>(
 		...(config.lora ? { dropout: config.lora.dropout } : {}),
 	};
 	const lengths = options.set.items.map((item) => options.set.tokens(item));
-	const auto = config.micro_batch_tokens === "auto";
-	const microBatchTokens =
-		config.micro_batch_tokens === "auto" ? chooseMicroBatchTokens(model, trainerOptions, lengths) : config.micro_batch_tokens;
-	if (auto) context.log(`${context.name}: micro_batch_tokens auto: ${microBatchTokens}`);
+	const { micro_batch_tokens: given } = config;
+	const chosen = given === "auto" ? chooseMicroBatchTokens(model, trainerOptions, lengths) : { tokens: given, wanted: given };
+	// Where memory, not the data, decided the packing, the same run rounds otherwise elsewhere.
+	const shortage =
+		chosen.tokens < chosen.wanted
+			? `micro_batch_tokens auto: ${chosen.tokens} instead of ${chosen.wanted} for want of memory; set it to get the same rounding on another machine`
+			: undefined;
+	if (given === "auto") context.log(`${context.name}: ${shortage ?? `micro_batch_tokens auto: ${chosen.tokens}`}`);
+	const note = [options.note, shortage].filter(Boolean).join("; ");
 	const trainer = model.createTrainer(trainerOptions);
 	try {
 		const { set, validation } = (await options.prepare?.(trainer, model)) ?? options;
@@ -64,7 +69,7 @@ export async function trainStage<Item>(
 			type: options.type,
 			trainer,
 			set,
-			microBatchTokens,
+			microBatchTokens: chosen.tokens,
 			...(validation ? { validation } : {}),
 		});
 		if (config.lora) await trainer.saveAdapter(join(context.folder, "adapter"));
@@ -72,7 +77,7 @@ export async function trainStage<Item>(
 		const last = result.rows.at(-1)!;
 		return {
 			status: "done",
-			...(options.note ? { note: options.note } : {}),
+			...(note ? { note } : {}),
 			trained: config.lora ? "adapter" : "model",
 			metrics: {
 				loss: last.loss,

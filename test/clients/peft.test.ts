@@ -1,10 +1,19 @@
-/** The PEFT client itself: it must give the stored values of PEFT's own adapters, and refuse one that does not fit. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+/**
+ * PEFT and transformers as clients of what fintune writes, and the client itself: it must give the stored values of PEFT's
+ * own adapters, and refuse one that does not fit.
+ *
+ * `UPDATE_PEFT=1 npm run test:clients` writes test/fixtures/peft anew: the adapters that fintune wrote, and what PEFT (for
+ * the whole model: transformers) computed with them.
+ */
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { writeSafetensors } from "../../src/engine/safetensors.js";
+import { caseNames, maxDifference } from "../engine/golden.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
 import { hasPeft, peftScore, whyNoPeft } from "./peft.js";
+import { inputIds, joined, kinds, ours, stored, writeAll } from "./written.js";
 
 const why = [hasShared ? "" : whyNoShared, hasPeft ? "" : whyNoPeft].filter(Boolean).join("; ");
 const scratch = mkdtempSync(join(tmpdir(), "fintune-peft-"));
@@ -54,4 +63,37 @@ describe.skipIf(why !== "")(`PEFT as a client${why && ` (skipped: ${why})`}`, ()
 		const open = () => peftScore(sharedPath("fixtures/golden/hf/qwen2-tiny/model"), folder, [[1, 2, 3]]);
 		expect(open).toThrow(/missing .*o_proj/);
 	}, 120_000);
+});
+
+describe.skipIf(!hasPeft)(`PEFT reads what fintune writes${hasPeft ? "" : ` (skipped: ${whyNoPeft})`}`, () => {
+	it.each(caseNames)(
+		"%s: the logits and log-probabilities are fintune's",
+		async (name) => {
+			const written = await writeAll(name, join(scratch, name));
+			const ids = inputIds(name);
+			const numbers = new Map<string, { shape: number[]; data: Float32Array }>();
+			const versions: Record<string, string> = {};
+			for (const kind of kinds) {
+				const { model, adapter } = written[kind];
+				const answer = peftScore(model, adapter, ids);
+				expect(answer.adapter_dtypes).toEqual(adapter === undefined ? [] : ["float32"]);
+				const [logits, logprobs] = [joined(answer.rows.map((r) => r.logits)), joined(answer.rows.map((r) => r.logprobs))];
+				const found = await ours(written[kind], ids);
+				expect(maxDifference(found.logits, logits), `${kind}: logits`).toBeLessThan(6e-5);
+				expect(maxDifference(found.logprobs, logprobs), `${kind}: log-probabilities`).toBeLessThan(4e-5);
+				numbers.set(`${kind}.logits`, { shape: [ids.length, logits.length / ids.length], data: logits });
+				numbers.set(`${kind}.logprobs`, { shape: [logprobs.length], data: logprobs });
+				Object.assign(versions, answer.versions);
+			}
+			if (process.env.UPDATE_PEFT !== "1") return;
+			for (const kind of ["stage", "stack"] as const) {
+				mkdirSync(stored(name, kind), { recursive: true });
+				for (const file of ["adapter_config.json", "adapter_model.safetensors"]) {
+					copyFileSync(join(written[kind].adapter!, file), stored(name, kind, file));
+				}
+			}
+			await writeSafetensors(stored(name, "numbers.safetensors"), numbers, versions);
+		},
+		240_000,
+	);
 });

@@ -1,7 +1,11 @@
-import { readFileSync } from "node:fs";
-import { describe, expect, test } from "vitest";
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Model, openModel } from "../../src/engine/model.js";
+import { readSafetensors, writeSafetensors } from "../../src/engine/safetensors.js";
 import type { OpenModelOptions, Score } from "../../src/engine/types.js";
+import { bf16 } from "../kernels/support.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
 import { caseNames, golden, json, maxDifference, rmsDifference, sameBits, sequences, tensors } from "./golden.js";
 
@@ -110,16 +114,72 @@ describe.each(caseNames)("forward of %s", (name) => {
 	});
 });
 
-describe.skipIf(!hasShared)(`real weights (${whyNoShared})`, () => {
-	test.each(["stories260K-hf", "stories260K-qwen2-bias"])("logits of %s", async (folder) => {
-		const dir = sharedPath("fixtures/weights", folder);
-		const { ids } = JSON.parse(readFileSync(`${dir}/golden.json`, "utf8")) as { ids: number[] };
-		const raw = readFileSync(`${dir}/golden_logits.f32`);
-		const expected = new Float32Array(raw.buffer, raw.byteOffset, raw.byteLength / 4);
-		const inputIds = ids.slice(0, expected.length / 512);
-		await using(openModel(dir, { dtype: "f32" }), async (model) => {
-			const [score] = await model.score([{ inputIds }], { logits: true });
-			expect(maxDifference(score?.logits ?? [], expected)).toBeLessThan(1e-4);
+describe.skipIf(!hasShared)(`weights that are bf16 in the file (${whyNoShared})`, () => {
+	interface Golden {
+		ids: number[];
+		stats?: Record<string, { mean_nll_of_golden_text: number }>;
+		mean_nll?: number;
+	}
+	const folders = ["stories260K-hf", "stories260K-qwen2-bias"];
+	let scratch: string;
+	beforeAll(() => {
+		scratch = mkdtempSync(join(tmpdir(), "fintune-bf16-"));
+		for (const folder of folders) {
+			mkdirSync(join(scratch, folder));
+			const copy = (from: string, to: string) =>
+				copyFileSync(sharedPath("fixtures/weights", folder, from), join(scratch, folder, to));
+			copy("config.json", "config.json");
+			copy("model.bf16.safetensors", "model.safetensors");
+		}
+	});
+	afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+	const textOf = (folder: string): Golden =>
+		JSON.parse(readFileSync(sharedPath("fixtures/weights", folder, "golden.json"), "utf8"));
+	const scored = (dir: string, dtype: "f32" | "bf16", inputIds: number[]) =>
+		using(openModel(dir, { dtype }), async (model) => (await model.score([{ inputIds }], { logits: true }))[0] as Score);
+
+	test("stories260K: the likelihood of the published text is the one that numpy got from these weights", async () => {
+		const { ids, stats } = textOf("stories260K-hf");
+		const found = await scored(join(scratch, "stories260K-hf"), "f32", ids);
+		const nll = -found.sum / found.n;
+		expect(found.n).toBe(255);
+		expect(Math.abs(nll - (stats?.["model.bf16.safetensors"]?.mean_nll_of_golden_text as number))).toBeLessThan(2e-6);
+		// The f32 weights would be seen: their likelihood is another.
+		expect(Math.abs(nll - (stats?.["model.safetensors"]?.mean_nll_of_golden_text as number))).toBeGreaterThan(2e-4);
+	});
+
+	test("stories260K: the likeliest token is the text's own but for one near tie", async () => {
+		const { ids } = textOf("stories260K-hf");
+		const { logits } = await scored(join(scratch, "stories260K-hf"), "f32", ids);
+		const misses = ids.slice(1).flatMap((id, t) => {
+			const row = (logits as Float32Array).subarray(t * 512, (t + 1) * 512);
+			const best = Math.max(...row);
+			return row[id] === best ? [] : [best - (row[id] as number)];
 		});
+		expect(misses).toHaveLength(1);
+		expect(misses[0]).toBeLessThan(0.01);
+	});
+
+	test.each(folders)("%s: the bits are those of the same values in an f32 file, in either dtype", async (folder) => {
+		const { ids, mean_nll } = textOf(folder);
+		const widened = join(scratch, `${folder}-widened`);
+		cpSync(join(scratch, folder), widened, { recursive: true });
+		const file = join(widened, "model.safetensors");
+		await writeSafetensors(file, await readSafetensors(file));
+		for (const dtype of ["f32", "bf16"] as const) {
+			const [narrow, wide] = [await scored(join(scratch, folder), dtype, ids), await scored(widened, dtype, ids)];
+			expect(sameBits(narrow.logits as Float32Array, wide.logits as Float32Array), dtype).toBe(true);
+			if (mean_nll !== undefined) expect(Math.abs(-narrow.sum / narrow.n - mean_nll)).toBeLessThan(2e-3);
+		}
+	});
+
+	test.each(folders)("%s: every value is the f32 file's, rounded to nearest even", async (folder) => {
+		const file = (name: string) => readSafetensors(sharedPath("fixtures/weights", folder, name));
+		const [narrow, wide] = [await file("model.bf16.safetensors"), await file("model.safetensors")];
+		expect([...narrow.keys()]).toEqual([...wide.keys()]);
+		for (const [name, { dtype, data }] of narrow) {
+			expect(dtype).toBe("BF16");
+			expect(sameBits(data, (wide.get(name) as { data: Float32Array }).data.map(bf16)), name).toBe(true);
+		}
 	});
 });

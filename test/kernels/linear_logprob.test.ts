@@ -1,8 +1,7 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { hasShared, sharedPath, whyNoShared } from "../shared.js";
-import { exact, multiply, multiplyTransposed, type Round, transpose } from "./reference.js";
+import { hasShared, numericFact, whyNoShared } from "../shared.js";
+import { exact, expectGradient, multiply, multiplyTransposed, type Round, transpose } from "./reference.js";
 import {
 	bf16,
 	bitsEqual,
@@ -14,7 +13,6 @@ import {
 	isas,
 	type Numbers,
 	normal,
-	numericGradient,
 	once,
 	random,
 	Surroundings,
@@ -62,18 +60,8 @@ it("agrees with its own gradient by central differences, in the reference", () =
 	const targets = Int32Array.of(6, 0, 2);
 	const g = reference(h, w, targets, weights, width, vocab);
 	const loss = (a: Numbers, b: Numbers) => dot(weights, reference(a, b, targets, weights, width, vocab).logprob);
-	expectClose(
-		g.dhidden,
-		numericGradient((p) => loss(p, w), h),
-		1e-8,
-		"dhidden",
-	);
-	expectClose(
-		g.dweight,
-		numericGradient((p) => loss(h, p), w),
-		1e-8,
-		"dweight",
-	);
+	expectGradient(g.dhidden, (p) => loss(p, w), h, "dhidden");
+	expectGradient(g.dweight, (p) => loss(h, p), w, "dweight");
 });
 
 describe.each(isas)("linearLogprob, %s", (isa) => {
@@ -182,14 +170,12 @@ describe.each(isas)("linearLogprob, %s", (isa) => {
 describe.skipIf(!hasShared)(`a value known from torch${hasShared ? "" : ` (skipped: ${whyNoShared})`}`, () => {
 	it("the mean cross-entropy of three rows", () => {
 		interface Fact {
-			name: string;
 			logits: number[][];
 			targets: number[];
 			expected: number;
 			tol: number;
 		}
-		const all = JSON.parse(readFileSync(sharedPath("fixtures/golden/numeric-facts.json"), "utf8")) as Fact[];
-		const f = all.find((x) => x.name === "cross_entropy_mean") as Fact;
+		const f = numericFact<Fact>("cross_entropy_mean");
 		// With an identity as the head the hidden states are the logits.
 		const identity = Float32Array.from({ length: 25 }, (_, i) => (i % 6 === 0 ? 1 : 0));
 		const { loss } = kernels.linearCrossEntropy(

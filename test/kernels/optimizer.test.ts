@@ -1,8 +1,7 @@
-import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { hasShared, sharedPath, whyNoShared } from "../shared.js";
+import { hasShared, numericFact, whyNoShared } from "../shared.js";
 import { errors, expectClose, expectSameBits, golden, isas, normal, Surroundings } from "./support.js";
 
 describe.each(isas)("adamw, %s", (isa) => {
@@ -66,15 +65,13 @@ describe.each(isas)("adamw, %s", (isa) => {
 describe.skipIf(!hasShared)(`a value known from torch${hasShared ? "" : ` (skipped: ${whyNoShared})`}`, () => {
 	it("100 steps on a linear regression", () => {
 		interface Fact {
-			name: string;
 			xs: [number, number][];
 			ys: number[];
 			expected_w: number[];
 			expected_b: number;
 			tol: number;
 		}
-		const all = JSON.parse(readFileSync(sharedPath("fixtures/golden/numeric-facts.json"), "utf8")) as Fact[];
-		const f = all.find((x) => x.name === "adamw_100_steps") as Fact;
+		const f = numericFact<Fact>("adamw_100_steps");
 		const [p, g, m, v] = [0, 1, 2, 3].map(() => kernels.tensor([3])) as [never, never, never, never] &
 			ReturnType<typeof kernels.tensor>[];
 		for (let step = 1; step <= 100; step++) {

@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { type KernelPreferenceLoss, kernels, type PreferencePairs } from "../../src/engine/kernels.js";
-import { hasShared, sharedPath, whyNoShared } from "../shared.js";
+import { hasShared, numericFact, whyNoShared } from "../shared.js";
 import { golden, normal } from "./support.js";
 
 /** The golden's arguments. */
@@ -91,7 +90,6 @@ describe("preferenceLoss", () => {
 
 describe.skipIf(!hasShared)(`values known from torchtune${hasShared ? "" : ` (skipped: ${whyNoShared})`}`, () => {
 	interface Fact {
-		name: string;
 		beta: number;
 		gamma: number;
 		policy_chosen: number[];
@@ -105,9 +103,8 @@ describe.skipIf(!hasShared)(`values known from torchtune${hasShared ? "" : ` (sk
 		["dpo_sigmoid_loss", "sigmoid"],
 		["rso_hinge_loss", "hinge"],
 	] as const)("%s", (name, loss) => {
-		const all = JSON.parse(readFileSync(sharedPath("fixtures/golden/numeric-facts.json"), "utf8")) as Fact[];
-		const inputs = all.find((f) => f.name === "dpo_sigmoid_loss") as Fact;
-		const fact = all.find((f) => f.name === name) as Fact;
+		const inputs = numericFact<Fact>("dpo_sigmoid_loss");
+		const fact = numericFact<Fact>(name);
 		const { perPair } = kernels.preferenceLoss(
 			{
 				policyChosen: Float64Array.from(inputs.policy_chosen),

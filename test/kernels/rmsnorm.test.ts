@@ -1,20 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { exact, rmsnorm, rmsnormBackward } from "./reference.js";
-import {
-	bf16,
-	dot,
-	expectClose,
-	expectSameBits,
-	expectTwice,
-	golden,
-	isas,
-	normal,
-	numericGradient,
-	Surroundings,
-	stored,
-} from "./support.js";
+import { hasShared, numericFact, whyNoShared } from "../shared.js";
+import { exact, expectGradient, rmsnorm, rmsnormBackward } from "./reference.js";
+import { bf16, dot, expectClose, expectSameBits, expectTwice, golden, isas, normal, Surroundings, stored } from "./support.js";
 
 const eps = 1e-5;
 
@@ -25,18 +14,8 @@ it("agrees with its own gradient by central differences, in the reference", () =
 	const dy = normal(3, rows * cols);
 	const { rstd } = rmsnorm(x, w, eps, rows, cols);
 	const { dx, dw } = rmsnormBackward(dy, x, w, rstd, rows, cols);
-	expectClose(
-		dx,
-		numericGradient((p) => dot(dy, rmsnorm(p, w, eps, rows, cols).y), x),
-		1e-8,
-		"dx",
-	);
-	expectClose(
-		dw,
-		numericGradient((p) => dot(dy, rmsnorm(x, p, eps, rows, cols).y), w),
-		1e-8,
-		"dw",
-	);
+	expectGradient(dx, (p) => dot(dy, rmsnorm(p, w, eps, rows, cols).y), x, "dx");
+	expectGradient(dw, (p) => dot(dy, rmsnorm(x, p, eps, rows, cols).y), w, "dw");
 });
 
 describe.each(isas)("rmsnorm, %s", (isa) => {
@@ -148,6 +127,26 @@ describe.each(isas)("rmsnorm, %s", (isa) => {
 		const w = [1.7, -0.3, 2.9].map(Math.fround);
 		const { y } = kernels.rmsnorm(kernels.tensor([1, 3], x, { dtype: "bf16" }), kernels.tensor([3], w), { eps });
 		expect([...y.toFloat32Array()]).toEqual([...rmsnorm(x, w, eps, 1, 3, exact).y].map(bf16));
+	});
+});
+
+describe.skipIf(!hasShared)(`a value known from torch${hasShared ? "" : ` (skipped: ${whyNoShared})`}`, () => {
+	it.each(isas)("four rows of three, %s", (isa) => {
+		kernels.setIsa(isa);
+		interface Fact {
+			x: number[][][];
+			weight: number[];
+			eps: number;
+			expected: number[][][];
+			tol: number;
+		}
+		const f = numericFact<Fact>("rms_norm");
+		const x = kernels.tensor([4, 3], f.x.flat(2));
+		const got = kernels.rmsnorm(x, kernels.tensor([3], f.weight), { eps: f.eps }).y.toFloat32Array();
+		expect(got).toHaveLength(12);
+		f.expected.flat(2).forEach((want, i) => {
+			expect(Math.abs((got[i] as number) - want)).toBeLessThanOrEqual(f.tol);
+		});
 	});
 });
 

@@ -1,7 +1,6 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { hasShared, sharedPath, whyNoShared } from "../shared.js";
+import { hasShared, numericFact, whyNoShared } from "../shared.js";
 import { expectClose, expectSameBits, golden, isas, normal, Surroundings, stored } from "./support.js";
 
 describe.each(isas)("rope, %s", (isa) => {
@@ -79,7 +78,6 @@ describe.each(isas)("rope, %s", (isa) => {
 
 describe.skipIf(!hasShared)(`frequencies known from transformers${hasShared ? "" : ` (skipped: ${whyNoShared})`}`, () => {
 	interface Fact {
-		name: string;
 		head_dim: number;
 		theta: number;
 		expected: number[];
@@ -88,10 +86,7 @@ describe.skipIf(!hasShared)(`frequencies known from transformers${hasShared ? ""
 		rope_scaling: { factor: number; original_max_position_embeddings: number; low_freq_factor: number; high_freq_factor: number };
 		rtol: number;
 	}
-	const fact = (name: string): Fact => {
-		const all = JSON.parse(readFileSync(sharedPath("fixtures/golden/numeric-facts.json"), "utf8")) as Fact[];
-		return all.find((f) => f.name === name) as Fact;
-	};
+	const fact = numericFact<Fact>;
 
 	it("llama3 scaling", () => {
 		const f = fact("rope_llama3_inv_freq");

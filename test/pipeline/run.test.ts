@@ -364,6 +364,21 @@ describe("training", () => {
 		expect(ran.messages.join("\n")).toMatch(/stopped at step \d+ of 40: no better validation loss since step/);
 	});
 
+	it("shows every step in metrics.jsonl as soon as it is done, and the same rows at the end", async () => {
+		const out = join(dir, "growing");
+		const file = join(out, "stages", "sft", "metrics.jsonl");
+		const seen: string[] = [];
+		const progress = { update: () => void seen.push(readFileSync(file, "utf8")), message() {}, end() {} };
+		await run([sft({ max_steps: 5, validation: { path: "rows.jsonl", every_steps: 2 } })], { out, progress });
+		expect(seen).toHaveLength(5);
+		const whole = readFileSync(file, "utf8");
+		const all = whole.split(/(?<=\n)/);
+		seen.forEach((text, i) => {
+			expect(text).toBe(all.slice(0, i + 1).join(""));
+		});
+		expect(whole).toBe(lines(json(out, "stages", "sft", "stage.json").outcome.training.rows));
+	});
+
 	it("trains all parameters from random weights where the folder has none, then an adapter on the result", async () => {
 		const bare = await tinyModel(join(dir, "bare"));
 		rmSync(join(bare, "model.safetensors"));
@@ -537,8 +552,13 @@ describe("by the command line", () => {
 		expect(existsSync(join(out, "adapter"))).toBe(false);
 		expect(existsSync(join(out, "stages", "sft", "stage.json"))).toBe(false);
 		expect(json(out, "status.json").status).toBe("running");
+		// The steps that were done can be read, though nobody closed the file.
+		const steps = jsonLines(out, "stages", "sft", "metrics.jsonl").map((row) => row.step);
+		expect(steps.length).toBeGreaterThan(0);
+		expect(steps).toEqual(steps.map((_, i) => i + 1));
 		const again = await fintune(["run", file, "--out", out, "--set", "stages.sft.max_steps=5"]);
 		expect(again.status, again.stderr).toBe(0);
 		expect(json(out, "result.json").status).toBe("done");
+		expect(jsonLines(out, "stages", "sft", "metrics.jsonl").map((row) => row.step)).toEqual([1, 2, 3, 4, 5]);
 	});
 });

@@ -38,7 +38,8 @@ export function exampleTraining(stage: string, type: string, steps: number, seed
 		}
 		rows.push(row);
 	}
-	return { stage, type, rows, seconds: steps * 1.7, tokens: steps * 1100, trainableParameters: 9_768_960 };
+	const seconds = steps * 1.7;
+	return { stage, type, rows, seconds, tokens: steps * 1100, trainableParameters: 9_768_960, microBatchTokens: 4096 };
 }
 
 const tasks: readonly (readonly [string, string, string, number, string | undefined, number])[] = [

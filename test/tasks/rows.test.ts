@@ -1,6 +1,7 @@
 /**
  * Rows of every task: how many, which prompt, which answer, what was removed.
  */
+import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +9,7 @@ import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { headlinePrompts } from "../../src/tasks/headlines.js";
 import { taskByName } from "../../src/tasks/registry.js";
-import type { Split, TaskRow } from "../../src/tasks/task.js";
+import type { LoadReport, Split, TaskRow } from "../../src/tasks/task.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
 
 const dirs = [sharedPath("data")];
@@ -18,6 +19,7 @@ const jsonLines = (text: string) =>
 		.filter((line) => line !== "")
 		.map((line) => JSON.parse(line) as Record<string, unknown>);
 const readLines = (...parts: string[]) => jsonLines(readFileSync(sharedPath(...parts), "utf-8"));
+type Loaded = { rows: TaskRow[]; report: LoadReport };
 const tally = (rows: readonly TaskRow[]) => {
 	const counts: Record<string, number> = {};
 	for (const row of rows) counts[row.answer] = (counts[row.answer] ?? 0) + 1;
@@ -92,18 +94,39 @@ describe.skipIf(!hasShared)(`rows of the original files (${whyNoShared})`, () =>
 		expect(tally(await taskByName("fiqasa").load("test", dirs))).toEqual({ negative: 76, positive: 141, neutral: 18 });
 	});
 
-	it("FPB: as many sentences a class as the leaderboard's test, none of them in another split", async () => {
-		const [train, valid, test] = await Promise.all(
-			(["train", "valid", "test"] as const).map((split) => taskByName("fpb").load(split, dirs)),
-		);
-		expect(tally(test as TaskRow[])).toEqual({ positive: 277, negative: 116, neutral: 577 });
-		const all = [train, valid, test].flat().map((row) => row?.doc.text);
-		expect(new Set(all).size).toBe(all.length);
-		expect(all).toHaveLength(4838);
+	it("FPB: the leaderboard's own split, in its order", async () => {
+		const [train, valid, test] = (await Promise.all(
+			(["train", "valid", "test"] as const).map((split) => taskByName("fpb").loadWithReport(split, dirs)),
+		)) as [Loaded, Loaded, Loaded];
+		expect(tally(test.rows)).toEqual({ positive: 277, negative: 116, neutral: 577 });
+		// Of rows that, written out as the leaderboard's maintainers do, have the git hashes of their files.
+		const digest = ({ rows }: Loaded) =>
+			createHash("sha256")
+				.update(rows.map((row) => `${row.doc.text}@${row.answer}\n`).join(""))
+				.digest("hex");
+		expect(digest(test)).toBe("1d6550dcbae5570602e943976ce08d6dbb7202675a22958008ae21bd70d59a2b");
 		const hub = readLines("data/fpb/pixiu_flare_fpb_valid_first_prompt.jsonl").map(turns);
-		expect(new Set(valid?.map((row) => `${row.doc.text} ${row.answer}`))).toEqual(
-			new Set(hub.map(([prompt, answer]) => `${prompt?.split("\n")[1]} ${answer}`)),
-		);
+		const published = hub.map(([prompt, answer]) => `${prompt?.split("\n")[1]} ${answer}`);
+		const kept = new Set(valid.rows.map((row) => `${row.doc.text} ${row.answer}`));
+		expect(published.filter((row) => kept.has(row))).toEqual([...kept]);
+		const all = [train, valid, test].flatMap(({ rows }) => rows.map((row) => row.doc.text));
+		const removed = [train, valid].reduce((sum, { report }) => sum + (report.removed["text also in test"] ?? 0), 0);
+		expect(new Set(all).size).toBe(all.length);
+		expect(all.length + removed).toBe(4838);
+	});
+
+	it("FPB: another file than the one that was split is refused", async () => {
+		const folder = mkdtempSync(join(tmpdir(), "fintune-fpb-"));
+		try {
+			mkdirSync(join(folder, "fpb"));
+			copyFileSync(sharedPath("data/fpb/Sentences_66Agree.txt"), join(folder, "fpb/Sentences_50Agree.txt"));
+			await expect(taskByName("fpb").load("test", [folder])).rejects.toMatchObject({
+				code: "E_DATA_FORMAT",
+				message: expect.stringMatching(/1362 distinct positive sentences.*found 1168/s),
+			});
+		} finally {
+			rmSync(folder, { recursive: true });
+		}
 	});
 
 	it("FOMC: the leaderboard's first documents and labels", async () => {
