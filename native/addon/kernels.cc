@@ -6,6 +6,7 @@
 #include <napi.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "addon/devices.h"
@@ -491,6 +492,37 @@ Napi::Value store_rows(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// Names of the kernels that the device has.
+Napi::Value ops(const Napi::CallbackInfo& info) {
+  const OpTable& t = kernel_ops(state(info.Env()));
+  const std::pair<const char*, bool> all[] = {
+      {"embeddingForward", t.embedding_forward != nullptr},
+      {"embeddingBackward", t.embedding_backward != nullptr},
+      {"rmsnormForward", t.rmsnorm_forward != nullptr},
+      {"rmsnormBackward", t.rmsnorm_backward != nullptr},
+      {"rope", t.rope != nullptr},
+      {"attentionForward", t.attention_forward != nullptr},
+      {"attentionBackward", t.attention_backward != nullptr},
+      {"attentionDecode", t.attention_decode != nullptr},
+      {"swigluForward", t.swiglu_forward != nullptr},
+      {"swigluBackward", t.swiglu_backward != nullptr},
+      {"linearForward", t.linear_forward != nullptr},
+      {"linearBackward", t.linear_backward != nullptr},
+      {"linearLogprob", t.linear_logprob != nullptr},
+      {"adamw", t.adamw != nullptr},
+      {"globalNorm", t.global_norm != nullptr},
+      {"gatherRows", t.gather_rows != nullptr},
+      {"scatterRows", t.scatter_rows != nullptr},
+      {"storeRows", t.store_rows != nullptr},
+      {"sample", t.sample != nullptr},
+  };
+  Napi::Array names = Napi::Array::New(info.Env());
+  for (const auto& [name, present] : all) {
+    if (present) names.Set(names.Length(), name);
+  }
+  return names;
+}
+
 Napi::Value isas(const Napi::CallbackInfo& info) {
   const std::vector<std::string> names = cpu_isas();
   Napi::Array array = Napi::Array::New(info.Env(), names.size());
@@ -557,6 +589,7 @@ void init_kernels(Napi::Env env, Napi::Object exports) {
   export_simt(env, exports);
   export_function<device>(env, exports, "device");
   export_function<set_device>(env, exports, "setDevice");
+  export_function<ops>(env, exports, "ops");
   export_measure_kernels(env, exports);
   export_function<isas>(env, exports, "isas");
   export_function<isa>(env, exports, "isa");

@@ -363,6 +363,8 @@ export interface NativeKernels {
 	/** Where kernels run, and where new tensors lie: a name of {@link NativeEngine.devices}. */
 	device(): string;
 	setDevice(name: string): void;
+	/** Names of the functions above that the device has. */
+	ops(): string[];
 	/** Test builds only. */
 	simt?: NativeSimt;
 }

@@ -467,6 +467,8 @@ const devices = (): string[] =>
 const device = (): string => call((k) => k.device());
 /** Where kernels run, and where new tensors lie, from now on (the CPU at first). */
 const setDevice = (name: string): void => call((k) => k.setDevice(name));
+/** Names of the native ops that the device has; a kernel that it lacks throws E_DEVICE. */
+const ops = (): string[] => call((k) => k.ops());
 
 /** The SIMT executor of test builds, which runs CUDA kernels on the host. */
 export interface Simt {
@@ -481,6 +483,8 @@ export interface Simt {
 	/** Kernels leave the site out from now on. */
 	disableSite(site: Pick<SimtSite, "file" | "line">): void;
 	enableAll(): void;
+	/** All as at first: seed 0, random copies, capability 80, all sites enabled. */
+	reset(): void;
 	/** Kernels started so far. */
 	launches(): number;
 }
@@ -497,6 +501,12 @@ function simt(): Simt | undefined {
 		sites: () => k.sites(),
 		disableSite: ({ file, line }) => nativeCall(() => k.setSite(file, line, false)),
 		enableAll: () => k.enableAllSites(),
+		reset: () => {
+			k.setSeed(0);
+			k.setAsyncMode("random");
+			k.setCapability(80);
+			k.enableAllSites();
+		},
 		launches: () => k.launches(),
 	};
 }
@@ -540,6 +550,7 @@ export const kernels = {
 	devices,
 	device,
 	setDevice,
+	ops,
 	get simt(): Simt | undefined {
 		return simt();
 	},

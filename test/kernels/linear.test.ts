@@ -11,12 +11,13 @@ import {
 	expectTwice,
 	golden,
 	integers,
-	isas,
 	type Numbers,
 	normal,
 	once,
 	Surroundings,
 	stored,
+	targets,
+	use,
 } from "./support.js";
 
 interface Case {
@@ -126,9 +127,9 @@ function run(c: Case, v: Values, dtype: "f32" | "bf16", extra: { rowwise?: boole
 	};
 }
 
-describe.each(isas)("loraLinear, %s", (isa) => {
+describe.each(targets("linearForward", "linearBackward"))("loraLinear, %s", (isa) => {
 	it("equals torch in float64 on the golden", async () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const g = await golden("lora_linear");
 		const put = (name: string, shape: number[]) => kernels.tensor(shape, g[name] as Float32Array);
 		const [x, w, dy] = [put("x", [13, 48]), put("W", [36, 48]), put("dy", [13, 36])];
@@ -153,7 +154,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 			].map((c) => ({ dtype, c, name: `${dtype} ${JSON.stringify(c)}` })),
 		),
 	)("stays within twice a plain loop: $name", ({ dtype, c }) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const v = makeValues(c, 31, stored(dtype));
 		const { want, loop } = once([c, dtype], () => ({
 			want: reference(c, v),
@@ -178,7 +179,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 	});
 
 	it.each(["f32", "bf16"] as const)("is exact on whole numbers that %s holds", (dtype) => {
-		kernels.setIsa(isa);
+		use(isa);
 		fc.assert(
 			fc.property(
 				fc.integer({ min: 1, max: 80 }),
@@ -213,7 +214,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 		["f32", false],
 		["bf16", false],
 	] as const)("gives a row the same bits among any number of rows (%s, rowwise %s)", (dtype, rowwise) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const c = { rows: 37, inputs: 70, outputs: 50, ranks: [5] };
 		const v = makeValues(c, 5, stored(dtype));
 		const take = (first: number, n: number): Values => ({
@@ -235,7 +236,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 	});
 
 	it("gives the same bits with any number of threads", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const c = { rows: 150, inputs: 80, outputs: 90, ranks: [8] };
 		for (const dtype of ["f32", "bf16"] as const) {
 			const v = makeValues(c, 6, stored(dtype));
@@ -244,7 +245,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 	});
 
 	it("masks the last adapter's input by seed, step, site, row and column, the same backward", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const [rows, n] = [64, 40];
 		const identity = kernels.tensor(
 			[n, n],
@@ -274,7 +275,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 	});
 
 	it("adds to dx when asked to, and takes weights in f16", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const half = kernels.tensor([2, 2], Uint16Array.of(0x3c00, 0x4000, 0xc200, 0x3800), { dtype: "f16" }); // 1 2 -3 0.5
 		const x = kernels.tensor([1, 2], [3, 4]);
 		expect([...kernels.loraLinear(x, half).y.toFloat32Array()]).toEqual([11, -7]);

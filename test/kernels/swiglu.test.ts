@@ -9,10 +9,11 @@ import {
 	expectSameBits,
 	expectTwice,
 	golden,
-	isas,
 	normal,
 	Surroundings,
 	stored,
+	targets,
+	use,
 } from "./support.js";
 
 it("agrees with its own gradient by central differences, in the reference", () => {
@@ -22,9 +23,9 @@ it("agrees with its own gradient by central differences, in the reference", () =
 	expectGradient(dup, (p) => dot(dh, swiglu(gate, p)), up, "dup");
 });
 
-describe.each(isas)("swiglu, %s", (isa) => {
+describe.each(targets("swigluForward", "swigluBackward"))("swiglu, %s", (isa) => {
 	it("equals torch in float64 on the golden", async () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const g = await golden("swiglu");
 		const gate = kernels.tensor([13, 52], g.gate as Float32Array);
 		const up = kernels.tensor([13, 52], g.up as Float32Array);
@@ -35,7 +36,7 @@ describe.each(isas)("swiglu, %s", (isa) => {
 	});
 
 	it.each(["f32", "bf16"] as const)("stays within twice a plain %s loop, in place, between poisoned columns", (dtype) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const store = stored(dtype);
 		fc.assert(
 			fc.property(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 90 }), fc.integer(), (rows, cols, seed) => {
@@ -66,7 +67,7 @@ describe.each(isas)("swiglu, %s", (isa) => {
 	});
 
 	it("is finite at the ends of the range, and the same with any number of threads", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const gate = kernels.tensor([1, 6], [-1000, -90, -0, 0, 90, 1000]);
 		const ones = kernels.tensor([1, 6], [1, 1, 1, 1, 1, 1]);
 		const h = kernels.swiglu(gate, ones).toFloat32Array();
