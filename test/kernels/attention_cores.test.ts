@@ -56,9 +56,7 @@ function run(s: AttentionShape, x: Inputs, dtype: Half, kept?: { y: Float32Array
 	const given = kept ? { y: put(s.heads, kept.y), lse: kernels.tensor([tokens, s.heads], kept.lse) } : forward;
 	const out = { dq: put(s.heads), dk: put(s.kvHeads), dv: put(s.kvHeads) };
 	kernels.attentionBackward(q, k, v, given, dy, { ...options, ...out });
-	return Object.fromEntries(
-		Object.entries({ ...forward, ...out }).map(([name, t]) => [name, t.toFloat32Array()]),
-	) as Results;
+	return Object.fromEntries(Object.entries({ ...forward, ...out }).map(([name, t]) => [name, t.toFloat32Array()])) as Results;
 }
 
 function expectSame(a: Results, b: Results, what: string): void {
@@ -207,49 +205,59 @@ describe.skipIf(!simt).each(families)("attention on tensor cores, sm_%i, %s", (c
 		[[70], 14, 2, 64],
 		[[5, 33], 3, 3, 96],
 		[[300], 2, 2, 20],
-	] as const)("decodes within twice a plain loop, the same bits alone: lengths %j, %i / %i heads of %i", (lengths, heads, kvHeads, dim) => {
-		simt?.setCapability(capability);
-		const scale = 1 / Math.sqrt(dim);
-		const q = lengths.map((_, i) => rounded(normal(i, heads * dim), dtype));
-		const caches = lengths.map((n, i) => [10, 50].map((seed) => rounded(normal(seed + i, n * kvHeads * dim), dtype)));
-		const decode = (rows: readonly number[], left = 0): Float32Array => {
-			kernels.setDevice("simt");
-			const width = kvHeads * dim + left;
-			const cache = (values: Float32Array) => {
-				const outer = kernels.tensor(
-					[values.length / (kvHeads * dim) + 2, width],
-					new Float32Array((values.length / (kvHeads * dim) + 2) * width).fill(Number.NaN),
-					{ dtype, guard: true },
-				);
-				const inner = outer.columns(left, kvHeads * dim);
-				const nan = new Float32Array(2 * kvHeads * dim).fill(Number.NaN);
-				inner.set(Float32Array.from([...values, ...nan]));
-				return inner;
+	] as const)(
+		"decodes within twice a plain loop, the same bits alone: lengths %j, %i / %i heads of %i",
+		(lengths, heads, kvHeads, dim) => {
+			simt?.setCapability(capability);
+			const scale = 1 / Math.sqrt(dim);
+			const q = lengths.map((_, i) => rounded(normal(i, heads * dim), dtype));
+			const caches = lengths.map((n, i) => [10, 50].map((seed) => rounded(normal(seed + i, n * kvHeads * dim), dtype)));
+			const decode = (rows: readonly number[], left = 0): Float32Array => {
+				kernels.setDevice("simt");
+				const width = kvHeads * dim + left;
+				const cache = (values: Float32Array) => {
+					const outer = kernels.tensor(
+						[values.length / (kvHeads * dim) + 2, width],
+						new Float32Array((values.length / (kvHeads * dim) + 2) * width).fill(Number.NaN),
+						{ dtype, guard: true },
+					);
+					const inner = outer.columns(left, kvHeads * dim);
+					const nan = new Float32Array(2 * kvHeads * dim).fill(Number.NaN);
+					inner.set(Float32Array.from([...values, ...nan]));
+					return inner;
+				};
+				return kernels
+					.attentionDecode(
+						kernels.tensor([rows.length, heads * dim], Float32Array.from(rows.flatMap((i) => [...(q[i] as Float32Array)])), {
+							dtype,
+						}),
+						rows.map((i) => cache(caches[i]?.[0] as Float32Array)),
+						rows.map((i) => cache(caches[i]?.[1] as Float32Array)),
+						kernels.tensor(
+							[rows.length],
+							Int32Array.from(rows, (i) => lengths[i] as number),
+						),
+						{ heads, kvHeads, scale, compute: dtype },
+					)
+					.toFloat32Array();
 			};
-			return kernels
-				.attentionDecode(
-					kernels.tensor([rows.length, heads * dim], Float32Array.from(rows.flatMap((i) => [...(q[i] as Float32Array)])), { dtype }),
-					rows.map((i) => cache(caches[i]?.[0] as Float32Array)),
-					rows.map((i) => cache(caches[i]?.[1] as Float32Array)),
-					kernels.tensor([rows.length], Int32Array.from(rows, (i) => lengths[i] as number)),
-					{ heads, kvHeads, scale, compute: dtype },
-				)
-				.toFloat32Array();
-		};
-		const order = lengths.map((_, i) => i);
-		const got = decode(order);
-		expect(bitsEqual(decode(order, 3), got), "unaligned").toBe(true);
-		expect(bitsEqual(decode([...order].reverse()).slice(0, heads * dim), got.slice(-heads * dim)), "in another place").toBe(true);
-		lengths.forEach((n, t) => {
-			const [k, v] = caches[t] as [Float32Array, Float32Array];
-			const row = got.subarray(t * heads * dim, (t + 1) * heads * dim);
-			expect(bitsEqual(decode([t]), row.slice()), `row ${t} alone`).toBe(true);
-			const whole = new Float32Array(n * heads * dim);
-			whole.set(q[t] as Float32Array, (n - 1) * heads * dim);
-			const s = { lengths: [n], heads, kvHeads, dim, scale, lastOnly: true };
-			const last = (a: Float64Array) => a.subarray((n - 1) * heads * dim);
-			const loop = rounded(Float32Array.from(last(attention(whole, k, v, s, Math.fround).y)), dtype);
-			expectTwice(row, last(attention(whole, k, v, s).y), loop, `row ${t}`, 2 ** -22);
-		});
-	});
+			const order = lengths.map((_, i) => i);
+			const got = decode(order);
+			expect(bitsEqual(decode(order, 3), got), "unaligned").toBe(true);
+			expect(bitsEqual(decode([...order].reverse()).slice(0, heads * dim), got.slice(-heads * dim)), "in another place").toBe(
+				true,
+			);
+			lengths.forEach((n, t) => {
+				const [k, v] = caches[t] as [Float32Array, Float32Array];
+				const row = got.subarray(t * heads * dim, (t + 1) * heads * dim);
+				expect(bitsEqual(decode([t]), row.slice()), `row ${t} alone`).toBe(true);
+				const whole = new Float32Array(n * heads * dim);
+				whole.set(q[t] as Float32Array, (n - 1) * heads * dim);
+				const s = { lengths: [n], heads, kvHeads, dim, scale, lastOnly: true };
+				const last = (a: Float64Array) => a.subarray((n - 1) * heads * dim);
+				const loop = rounded(Float32Array.from(last(attention(whole, k, v, s, Math.fround).y)), dtype);
+				expectTwice(row, last(attention(whole, k, v, s).y), loop, `row ${t}`, 2 ** -22);
+			});
+		},
+	);
 });
