@@ -590,6 +590,7 @@ void init_kernels(Napi::Env env, Napi::Object exports) {
   export_function<device>(env, exports, "device");
   export_function<set_device>(env, exports, "setDevice");
   export_function<ops>(env, exports, "ops");
+  export_measure_kernels(env, exports);
   export_function<isas>(env, exports, "isas");
   export_function<isa>(env, exports, "isa");
   export_function<set_isa>(env, exports, "setIsa");

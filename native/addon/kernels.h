@@ -12,5 +12,9 @@ void export_model_kernels(Napi::Env env, Napi::Object exports);
 // kernels_simt.cc: the object `simt`, in test builds only.
 void export_simt(Napi::Env env, Napi::Object exports);
 
+// kernels_measure.cc: what a benchmark of the ops needs beside them, copyTensor, startTimer, stopTimer and
+// launches.
+void export_measure_kernels(Napi::Env env, Napi::Object exports);
+
 }  // namespace addon
 }  // namespace fintune

@@ -9,6 +9,9 @@
 // cores with f32 accumulators, in rising steps of k; operands are rounded to that type, in workspace where
 // they do not lie in it already (gemm_stage.h).
 //
+// Large products in bf16 and f16 go to cuBLASLt where it is present (gemm_library.h): then C is rounded after
+// the first product and again after the others and the bias, which our kernel adds in one pass.
+//
 // An element of C has the same bits whatever M and the cut of C into tiles. Where A and B are both transposed
 // in memory (K outermost: gradients of weights, K = T) the sum is cut into parts of a length that the shape
 // alone decides, which are added in rising order.

@@ -177,6 +177,8 @@ export interface NativeTrainer {
 	evaluate(batch: NativeMicroBatch[], objective: NativeObjective): Promise<NativeStepResult>;
 	/** Trained parameters (copies). lora: `<module>.lora_A.weight` and `.lora_B.weight`; full: names of the file. */
 	parameters(): NativeParameter[];
+	/** Bytes by kind that the steps so far have really taken, at their highest moment. */
+	memory(): NativeMemoryPlan;
 	setParameters(parameters: NativeParameter[]): void;
 	/** Optimiser state: step count and moments, same order as parameters(). */
 	optimizerState(): NativeOptimizerState;
@@ -282,6 +284,8 @@ export interface NativeEngine {
 	): NativeMemoryPlan;
 	/** The CPU first, then what else this build and machine have. */
 	devices(): NativeDevice[];
+	/** Kernels started so far on a device; 0 where ops are plain functions. */
+	deviceLaunches(device: string): number;
 	/** `measure` opens every GPU to learn how much of its memory is free, which takes a moment. */
 	gpuInfo(measure: boolean): NativeGpuInfo;
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
@@ -342,6 +346,14 @@ export interface NativeKernels {
 	storeRows(args: NativeArguments): void;
 	sample(args: NativeArguments): { tokens: Int32Array; logprobs: Float32Array };
 	preferenceLoss(args: NativeArguments): NativePreferenceLoss;
+	/** from, to: all of a contiguous tensor into another of the same size and type. */
+	copyTensor(args: NativeArguments): void;
+	/** Marks a place in the device's queue. */
+	startTimer(): void;
+	/** Waits for all queued work: milliseconds from the mark to here, by the device's own clock where it has one. */
+	stopTimer(): number;
+	/** Kernels started so far; 0 where ops are plain functions. */
+	launches(): number;
 	ropeTables(args: NativeArguments): { frequencies: Float32Array; cos: Float32Array; sin: Float32Array };
 	isas(): string[];
 	isa(): string;

@@ -4,7 +4,7 @@
  *
  * Letters: T tokens, N sequences, D model width, H query heads, G key/value heads, K head dim, F ffn width,
  * V vocabulary, R LoRA rank. Activations are f32 or bf16; statistics and parameter gradients are f32. The mathematics
- * of each op stands in its header under native/ops.
+ * of each op stands in its header under native/ops. An output that the caller does not give is made by the call.
  * @module
  */
 import type { NativeBinding, NativeKernels, NativePreferenceLoss, NativeSite, NativeTensor } from "./binding.js";
@@ -13,6 +13,8 @@ import { loadNative } from "./native.js";
 
 export type Tensor = NativeTensor;
 export type TensorDtype = NativeTensor["dtype"];
+/** What the operands of products are rounded to. */
+export type ProductDtype = Exclude<TensorDtype, "i32">;
 
 const native = (): NativeBinding => loadNative();
 
@@ -49,7 +51,7 @@ const rowsOf = (t: Tensor): number => t.shape.slice(0, -1).reduce((a, b) => a * 
 const last = (t: Tensor): number => t.shape[t.shape.length - 1] ?? 0;
 
 /** y[t] = weight[ids[t]]. ids [T] i32, weight [V, D]; y [T, D]. */
-function embedding(ids: Tensor, weight: Tensor, options: { dtype?: "f32" | "bf16"; y?: Tensor } = {}): Tensor {
+function embedding(ids: Tensor, weight: Tensor, options: { dtype?: ProductDtype; y?: Tensor } = {}): Tensor {
 	const y = options.y ?? tensor([...ids.shape, last(weight)], undefined, { dtype: options.dtype ?? "f32" });
 	call((k) => k.embeddingForward({ ids, weight, y }));
 	return y;
@@ -68,12 +70,13 @@ export interface RmsNormOptions {
 	/** Where x + delta goes; may be x. */
 	xOut?: Tensor;
 	y?: Tensor;
+	rstd?: Tensor;
 }
 
 /** RMSNorm over the last dimension. x [.., D], weight [D] f32; returns y like x, rstd [T] f32, and x + delta. */
 function rmsnorm(x: Tensor, weight: Tensor, options: RmsNormOptions): { y: Tensor; rstd: Tensor; xOut: Tensor } {
 	const y = options.y ?? like(x);
-	const rstd = tensor([rowsOf(x)]);
+	const rstd = options.rstd ?? tensor([rowsOf(x)]);
 	const xOut = options.xOut ?? (options.delta ? like(x) : undefined);
 	call((k) => k.rmsnormForward({ x, weight, eps: options.eps, delta: options.delta, xOut, y, rstd }));
 	return { y, rstd, xOut: xOut ?? x };
@@ -134,6 +137,7 @@ export interface AttentionOptions {
 	/** 1 / sqrt(K) unless given. */
 	scale?: number;
 	y?: Tensor;
+	lse?: Tensor;
 }
 
 const headDim = (q: Tensor, heads: number): number => q.shape.slice(1).reduce((a, b) => a * b, 1) / heads;
@@ -142,7 +146,7 @@ const headDim = (q: Tensor, heads: number): number => q.shape.slice(1).reduce((a
 function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): { y: Tensor; lse: Tensor } {
 	const dim = headDim(q, options.heads);
 	const y = options.y ?? like(q);
-	const lse = tensor([q.shape[0] ?? 0, options.heads]);
+	const lse = options.lse ?? tensor([q.shape[0] ?? 0, options.heads]);
 	call((n) => n.attentionForward({ scale: 1 / Math.sqrt(dim), ...options, q, k, v, headDim: dim, y, lse }));
 	return { y, lse };
 }
@@ -154,7 +158,7 @@ function attentionBackward(
 	v: Tensor,
 	forward: { y: Tensor; lse: Tensor },
 	dy: Tensor,
-	options: Omit<AttentionOptions, "y"> & { dq?: Tensor; dk?: Tensor; dv?: Tensor },
+	options: Omit<AttentionOptions, "y" | "lse"> & { dq?: Tensor; dk?: Tensor; dv?: Tensor },
 ): { dq: Tensor; dk: Tensor; dv: Tensor } {
 	const dim = headDim(q, options.heads);
 	const out = { dq: options.dq ?? like(q), dk: options.dk ?? like(k), dv: options.dv ?? like(v) };
@@ -224,10 +228,11 @@ export interface LoraLinearOptions {
 	/** On the input of the last adapter. */
 	dropout?: LoraDropoutOptions;
 	/** Operands of the products are rounded to this type. */
-	compute?: "f32" | "bf16";
+	compute?: ProductDtype;
 	/** The kernel of decoding, in which a row's bits do not depend on the other rows. */
 	rowwise?: boolean;
 	y?: Tensor;
+	u?: Tensor;
 }
 
 /**
@@ -237,7 +242,7 @@ export interface LoraLinearOptions {
 function loraLinear(x: Tensor, weight: Tensor, options: LoraLinearOptions = {}): { y: Tensor; u: Tensor | undefined } {
 	const top = options.adapters?.at(-1);
 	const y = options.y ?? tensor([...x.shape.slice(0, -1), weight.shape[0] ?? 0], undefined, { dtype: x.dtype });
-	const u = top && tensor([rowsOf(x), top.a.shape[0] ?? 0]);
+	const u = options.u ?? (top && tensor([rowsOf(x), top.a.shape[0] ?? 0]));
 	call((k) => k.linearForward({ ...options, x, weight, y, u }));
 	return { y, u };
 }
@@ -270,7 +275,9 @@ export interface LinearLogprobOptions {
 	entropy?: boolean;
 	/** Stores the logits [T, V] f32, which are otherwise never whole. */
 	logits?: boolean;
-	compute?: "f32" | "bf16";
+	compute?: ProductDtype;
+	logprob?: Tensor;
+	dhidden?: Tensor;
 }
 
 export interface LinearLogprobResult {
@@ -285,10 +292,10 @@ export interface LinearLogprobResult {
 function linearLogprob(hidden: Tensor, weight: Tensor, targets: Tensor, options: LinearLogprobOptions = {}): LinearLogprobResult {
 	const rows = rowsOf(hidden);
 	const result: LinearLogprobResult = {
-		logprob: tensor([rows]),
+		logprob: options.logprob ?? tensor([rows]),
 		entropy: options.entropy ? tensor([rows]) : undefined,
 		logits: options.logits ? tensor([rows, weight.shape[0] ?? 0]) : undefined,
-		dhidden: options.weights ? like(hidden) : undefined,
+		dhidden: options.weights ? (options.dhidden ?? like(hidden)) : undefined,
 	};
 	const { weights, dweight, compute } = options;
 	call((k) => k.linearLogprob({ hidden, weight, targets, weights, dweight, compute, ...result }));
@@ -426,6 +433,19 @@ function dpoLoss(pairs: PreferencePairs, options: { beta?: number; labelSmoothin
 	return preferenceLoss(pairs, { ...options, loss: "sigmoid" });
 }
 
+/** Copies all of a contiguous tensor into another of the same size and type: what a benchmark compares traffic with. */
+function copy(from: Tensor, to: Tensor): Tensor {
+	call((k) => k.copyTensor({ from, to }));
+	return to;
+}
+
+/** Marks a place in the device's queue for {@link stopTimer}. One timer at a time. */
+const startTimer = (): void => call((k) => k.startTimer());
+/** Waits for all queued work: milliseconds from the mark to here, by the device's own clock where it has one. */
+const stopTimer = (): number => call((k) => k.stopTimer());
+/** Kernels started so far; 0 where ops are plain functions. */
+const launches = (): number => call((k) => k.launches());
+
 /** Instruction sets of this CPU and build, the best first. */
 const isas = (): string[] => call((k) => k.isas());
 /** The one in use. */
@@ -518,6 +538,10 @@ export const kernels = {
 	samplingDistribution,
 	preferenceLoss,
 	dpoLoss,
+	copy,
+	startTimer,
+	stopTimer,
+	launches,
 	isas,
 	isa,
 	setIsa,

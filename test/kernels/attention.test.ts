@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { type AttentionShape, attention, attentionBackward } from "./reference.js";
+import { type AttentionShape, attention, attentionBackward, expectGradient } from "./reference.js";
 import {
 	bitsEqual,
 	dot,
@@ -11,7 +11,6 @@ import {
 	golden,
 	integers,
 	normal,
-	numericGradient,
 	once,
 	Surroundings,
 	starts,
@@ -47,24 +46,9 @@ it("agrees with its own gradient by central differences, in the reference", () =
 	const { q, k, v, dy } = inputs(s, 1);
 	const { y, lse } = attention(q, k, v, s);
 	const { dq, dk, dv } = attentionBackward(q, k, v, y, lse, dy, s);
-	expectClose(
-		dq,
-		numericGradient((p) => dot(dy, attention(p, k, v, s).y), q),
-		1e-8,
-		"dq",
-	);
-	expectClose(
-		dk,
-		numericGradient((p) => dot(dy, attention(q, p, v, s).y), k),
-		1e-8,
-		"dk",
-	);
-	expectClose(
-		dv,
-		numericGradient((p) => dot(dy, attention(q, k, p, s).y), v),
-		1e-8,
-		"dv",
-	);
+	expectGradient(dq, (p) => dot(dy, attention(p, k, v, s).y), q, "dq");
+	expectGradient(dk, (p) => dot(dy, attention(q, p, v, s).y), k, "dk");
+	expectGradient(dv, (p) => dot(dy, attention(q, k, p, s).y), v, "dv");
 });
 
 describe.each(targets("attentionForward", "attentionBackward"))("attention, %s", (isa) => {
