@@ -301,7 +301,7 @@ export interface NativeTensor {
 	readonly shape: number[];
 	/** A view of columns [first, first + count) of the last dimension, sharing the memory. */
 	columns(first: number, count: number): NativeTensor;
-	/** Copies in: Float32Array (f32; bf16, rounded to nearest even), Uint16Array (bits of bf16, f16), Int32Array (i32). */
+	/** Copies in: Float32Array (f32; bf16 and f16, rounded to nearest even), Uint16Array (bits of bf16, f16), Int32Array (i32). */
 	set(values: Float32Array | Uint16Array | Int32Array): NativeTensor;
 	/** Copies out, widened. */
 	toFloat32Array(): Float32Array;
