@@ -21,7 +21,7 @@ Survey survey(bool measure) {
   return s;
 }
 
-Device& open_device(int index) { fail(ErrorCode::Device, "cuda:", index, ": ", kReason); }
+Backend backend(int index) { fail(ErrorCode::Device, "cuda:", index, ": ", kReason); }
 
 }  // namespace cuda
 }  // namespace fintune

@@ -15,7 +15,7 @@
 namespace fintune {
 namespace cuda {
 
-// Made by open_device (dispatch.h) and shared by all that use the GPU. Callable from any thread; work is
+// Made by backend (dispatch.h) and shared by all that use the GPU. Callable from any thread; work is
 // queued on one stream, in the order of the calls.
 //
 // Errors: one that the context survives (no memory, a launch that the GPU refuses) is thrown once and

@@ -67,7 +67,7 @@ Survey survey(bool measure) {
   return s;
 }
 
-Device& open_device(int index) {
+Backend backend(int index) {
   // Never destroyed: when a process ends, the driver may be gone before static objects are.
   static std::mutex& mutex = *new std::mutex;
   static std::map<int, std::unique_ptr<CudaDevice>>& open = *new std::map<int, std::unique_ptr<CudaDevice>>;
@@ -88,7 +88,7 @@ Device& open_device(int index) {
   } else if (device->lost()) {
     device->reopen();
   }
-  return *device;
+  return Backend{std::shared_ptr<Device>(device.get(), [](Device*) {}), &table()};
 }
 
 }  // namespace cuda

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
+#include "ops/backend.h"
 
 namespace fintune {
 namespace cuda {
@@ -39,10 +39,10 @@ struct Survey {
 // that works and how much memory is free.
 Survey survey(bool measure);
 
-// The device of that index; opened with the first call, and there until the process ends. After an error that
-// destroyed its context it is opened anew, as soon as nothing lies in its memory any more. Throws Device
-// (saying what there is) where it cannot be opened.
-Device& open_device(int index);
+// The device of that index with its ops; opened with the first call, and there until the process ends. After
+// an error that destroyed its context it is opened anew, as soon as nothing lies in its memory any more.
+// Throws Device (saying what there is) where it cannot be opened.
+Backend backend(int index);
 
 }  // namespace cuda
 }  // namespace fintune

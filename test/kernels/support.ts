@@ -3,7 +3,7 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import { expect } from "vitest";
+import { afterEach, expect } from "vitest";
 import { kernels, type Tensor, type TensorDtype } from "../../src/engine/kernels.js";
 import { readSafetensorsRaw } from "../../src/engine/safetensors.js";
 
@@ -47,7 +47,22 @@ export function bf16(x: number): number {
 /** What a value becomes when it is stored as dtype. */
 export const stored = (dtype: "f32" | "bf16"): ((x: number) => number) => (dtype === "f32" ? Math.fround : bf16);
 
+/** The CPU's instruction sets. */
 export const isas = kernels.isas();
+
+/** Where kernels can be computed: each instruction set of the CPU, and "simt" in the test addon. */
+export const targets: string[] = kernels.simt ? [...isas, "simt"] : isas;
+
+/** Computes there from now on, until the end of the test. */
+export function use(target: string): void {
+	kernels.setDevice(target === "simt" ? "simt" : "cpu");
+	if (target !== "simt") kernels.setIsa(target);
+}
+
+afterEach(() => {
+	kernels.setDevice("cpu");
+	kernels.simt?.reset();
+});
 
 /** One golden file of test/fixtures/hf/ops. */
 export async function golden(name: string): Promise<Record<string, Float32Array | Float64Array | Int32Array>> {
@@ -139,8 +154,20 @@ export function expectTwice(actual: Numbers, exact: Numbers, loop: Numbers, what
 	expect(ours.max, `${what}: largest error, the plain loop has ${theirs.max}`).toBeLessThanOrEqual(2 * theirs.max + 2 * slack);
 }
 
-/** The same bits on repetition and with 1, 2 and 3 threads. */
+/** The same bits on repetition and with 1, 2 and 3 threads; on simt with 20 schedules, in every mode of its copies. */
 export function expectSameBits(run: () => Float32Array[]): void {
+	const { simt } = kernels;
+	if (simt && kernels.device() === "simt") {
+		const first = run();
+		for (let seed = 0; seed < 20; seed++) {
+			simt.setSeed(seed);
+			simt.setAsyncMode((["random", "early", "late"] as const)[seed % 3] as "random");
+			run().forEach((values, i) => {
+				expect(bitsEqual(values, first[i] as Float32Array), `output ${i} with schedule ${seed}`).toBe(true);
+			});
+		}
+		return;
+	}
 	kernels.setThreads(1);
 	const first = run();
 	for (const threads of [1, 2, 3]) {
