@@ -67,13 +67,13 @@ GPU_FN Best find_best(const Source& row, SampleShared& shared, float temperature
   const float infinity = word_as_float(0x7F800000u);
   Best best{-infinity, 0x7FFFFFFF, false};
   for_warp(row, gpu::warp(), [&](const float(&v)[4], int i, int n) {
-    float scaled[4];
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       if (e < n) best = better(best, Best{v[e], i + e, !(v[e] < infinity)});
-      scaled[e] = v[e] / temperature;
     }
-    if (temperature != 0 && temperature != 1) store4(row.scores + i, n, row.wide, scaled);
+    if (temperature == 0 || temperature == 1) return;
+    const float scaled[4] = {v[0] / temperature, v[1] / temperature, v[2] / temperature, v[3] / temperature};
+    store4(row.scores + i, n, row.wide, scaled);
   });
   for (int distance = 16; distance > 0; distance /= 2) {
     const float score = gpu::shuffle_xor(best.score, distance);
