@@ -8,6 +8,7 @@
 #include "cuda/attention_work.cuh"
 #include "cuda/gpu.h"
 #include "cuda/launch.h"
+#include "cuda/values.cuh"
 
 namespace fintune {
 namespace cuda {
@@ -20,21 +21,6 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 struct alignas(16) Four {
   float x[4];
 };
-
-GPU_FN float load_value(const void* data, int64_t at, DType dtype) {
-  if (dtype == DType::F32) return static_cast<const float*>(data)[at];
-  if (dtype == DType::BF16) return gpu::to_float(static_cast<const bf16*>(data)[at]);
-  return gpu::to_float(static_cast<const f16*>(data)[at]);
-}
-GPU_FN void store_value(void* data, int64_t at, DType dtype, float value) {
-  if (dtype == DType::F32) {
-    static_cast<float*>(data)[at] = value;
-  } else if (dtype == DType::BF16) {
-    static_cast<bf16*>(data)[at] = gpu::from_float<bf16>(value);
-  } else {
-    static_cast<f16*>(data)[at] = gpu::from_float<f16>(value);
-  }
-}
 
 // Rows of a head of a sequence.
 struct PlainRows {
@@ -54,6 +40,7 @@ struct PlainTile {
 
   // Rows [first, first + rows); zeros beyond the sequence and the head.
   GPU_FN static void load(float* tile, int rows, const PlainRows& from, int first) {
+#pragma unroll 4
     for (int i = gpu::thread(); i < rows * kDim; i += kThreads) {
       const int row = i / kDim, column = i % kDim;
       const bool valid = first + row < from.work.length && column < from.shape.dim;
@@ -65,6 +52,7 @@ struct PlainTile {
   // Always in the same order, so that every kernel finds the same scores.
   GPU_FN static float dot(const float* a, const float* b) {
     float sum = 0.0f;
+#pragma unroll 4
     for (int c = 0; c < kDim; c += 4) {
       const Four x = *reinterpret_cast<const Four*>(a + c), y = *reinterpret_cast<const Four*>(b + c);
 #pragma unroll
@@ -185,6 +173,7 @@ void plain_forward_kernel(Forward op) {
       }
     }
     GPU_WARP_SYNC();
+#pragma unroll 2
     for (int j = 0; j < P::kColumns; ++j) {
 #pragma unroll
       for (int a = 0; a < P::kOwn; ++a) {
@@ -257,6 +246,7 @@ void plain_backward_keys_kernel(Backward op) {
         }
       }
       GPU_WARP_SYNC();
+#pragma unroll 2
       for (int j = 0; j < P::kColumns; ++j) {
 #pragma unroll
         for (int a = 0; a < P::kOwn; ++a) {
@@ -316,6 +306,7 @@ void plain_backward_queries_kernel(Backward op) {
       }
     }
     GPU_WARP_SYNC();
+#pragma unroll 2
     for (int j = 0; j < P::kColumns; ++j) {
 #pragma unroll
       for (int a = 0; a < P::kOwn; ++a) {
