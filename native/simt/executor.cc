@@ -55,6 +55,7 @@ void Executor::run(const KernelRun& run) {
   random_ = Random(draws_.next());
   run_ = &run;
   fault_.clear();
+  work_ += steps_;
   steps_ = 0;
 
   // Only as aligned as the device promises, so that a kernel which needs more is seen.

@@ -121,6 +121,8 @@ class Executor {
   void copy_async(void* to, const void* from, bool valid, Where where, const void* site);
   void wait_async(int groups, Where where);
 
+  // Accesses and meetings since the process began: the work that was done.
+  int64_t work() const { return work_ + steps_; }
   Detector& detector() { return *detector_; }
   // Counts accesses and meetings, so that a kernel that never ends does.
   void step(const Fiber& f) {
@@ -171,7 +173,8 @@ class Executor {
   Random draws_;   // one for each launch
   Random random_;  // of this launch
   std::unique_ptr<Detector> detector_;
-  int64_t steps_ = 0;
+  int64_t steps_ = 0;  // of this launch
+  int64_t work_ = 0;   // of those before
 
   const KernelRun* run_ = nullptr;
   int block_[3] = {0, 0, 0};

@@ -399,6 +399,8 @@ export interface NativeSimt {
 	enableAllSites(): void;
 	/** Kernels started since the process began. */
 	launches(): number;
+	/** Memory accesses and meetings of their threads: what they cost. */
+	work(): number;
 }
 
 /** Everything that the addon exports. */

@@ -51,6 +51,8 @@ export interface Simt {
 	reset(): void;
 	/** Kernels started so far. */
 	launches(): number;
+	/** Memory accesses and meetings of their threads so far: what they cost. */
+	work(): number;
 }
 export type SimtSite = NativeSite;
 
@@ -72,6 +74,7 @@ export function simt(): Simt | undefined {
 			k.enableAllSites();
 		},
 		launches: () => k.launches(),
+		work: () => k.work(),
 	};
 }
 
