@@ -9,6 +9,7 @@
 #include "cuda/device.h"
 #include "cuda/errors.h"
 #include "cuda/gemm_library.h"
+#include "cuda/ops.h"
 
 namespace fintune {
 namespace cuda {
