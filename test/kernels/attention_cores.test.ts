@@ -5,7 +5,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { kernels, type Tensor } from "../../src/engine/kernels.js";
 import { type AttentionShape, attention, attentionBackward } from "./reference.js";
-import { bitsEqual, errors, expectTwice, integers, normal, once, starts } from "./support.js";
+import { bf16, bitsEqual, errors, expectTwice, integers, normal, once, starts } from "./support.js";
 
 type Half = "bf16" | "f16";
 interface Inputs {
@@ -30,6 +30,21 @@ const rounded = (values: Float32Array, dtype: Half): Float32Array => {
 	kernels.setDevice("cpu");
 	return kernels.tensor([values.length], values, { dtype }).toFloat32Array();
 };
+
+const word = new Uint32Array(1);
+const float = new Float32Array(word.buffer);
+/** Rounds to f16, ties to even. */
+function f16(x: number): number {
+	float[0] = x;
+	const exponent = Math.max((((word[0] as number) >>> 23) & 255) - 127, -14);
+	const units = x * 2 ** (10 - exponent);
+	const down = Math.floor(units);
+	const rest = units - down;
+	const value = (rest > 0.5 || (rest === 0.5 && down % 2 !== 0) ? down + 1 : down) * 2 ** (exponent - 10);
+	return Math.abs(value) > 65504 ? Math.sign(x) * Number.POSITIVE_INFINITY : value;
+}
+/** What tensor cores do to the operands that the op computes itself. */
+const operands = { bf16, f16 };
 
 function inputs(s: AttentionShape, dtype: Half, seed = 1): Inputs {
 	const make = (i: number, heads: number) => rounded(normal(seed + i, tokensOf(s) * heads * s.dim), dtype);
@@ -71,9 +86,9 @@ function expectTwicePlain(s: AttentionShape, dtype: Half, left = 0): void {
 		return {
 			want,
 			kept,
-			loop: attention(x.q, x.k, x.v, s, Math.fround),
+			loop: attention(x.q, x.k, x.v, s, Math.fround, operands[dtype]),
 			back: attentionBackward(x.q, x.k, x.v, kept.y, kept.lse, x.dy, s),
-			backLoop: attentionBackward(x.q, x.k, x.v, kept.y, kept.lse, x.dy, s, Math.fround),
+			backLoop: attentionBackward(x.q, x.k, x.v, kept.y, kept.lse, x.dy, s, Math.fround, operands[dtype]),
 		};
 	});
 	const got = run(s, x, dtype, kept, left);
@@ -255,7 +270,7 @@ describe.skipIf(!simt).each(families)("attention on tensor cores, sm_%i, %s", (c
 				whole.set(q[t] as Float32Array, (n - 1) * heads * dim);
 				const s = { lengths: [n], heads, kvHeads, dim, scale, lastOnly: true };
 				const last = (a: Float64Array) => a.subarray((n - 1) * heads * dim);
-				const loop = rounded(Float32Array.from(last(attention(whole, k, v, s, Math.fround).y)), dtype);
+				const loop = rounded(Float32Array.from(last(attention(whole, k, v, s, Math.fround, operands[dtype]).y)), dtype);
 				expectTwice(row, last(attention(whole, k, v, s).y), loop, `row ${t}`, 2 ** -22);
 			});
 		},
