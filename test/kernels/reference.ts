@@ -75,8 +75,11 @@ export interface AttentionShape {
 	lastOnly?: boolean;
 }
 
-/** Packed causal attention by whole rows of scores. */
-export function attention(q: Numbers, k: Numbers, v: Numbers, s: AttentionShape, r: Round = exact) {
+/**
+ * Packed causal attention by whole rows of scores.
+ * @param operand rounds the computed operand of a product (Exec::compute)
+ */
+export function attention(q: Numbers, k: Numbers, v: Numbers, s: AttentionShape, r: Round = exact, operand: Round = exact) {
 	const tokens = s.lengths.reduce((a, b) => a + b, 0);
 	const y = new Float64Array(tokens * s.heads * s.dim);
 	const lse = new Float64Array(tokens * s.heads);
@@ -88,7 +91,7 @@ export function attention(q: Numbers, k: Numbers, v: Numbers, s: AttentionShape,
 		lse[(start + i) * s.heads + h] = r(max + r(Math.log(sum)));
 		for (let c = 0; c < s.dim; c++) {
 			let total = 0;
-			for (let j = 0; j <= i; j++) total = r(total + r(at(p, j) * at(v, ((start + j) * s.kvHeads + g) * s.dim + c)));
+			for (let j = 0; j <= i; j++) total = r(total + r(operand(at(p, j)) * at(v, ((start + j) * s.kvHeads + g) * s.dim + c)));
 			y[((start + i) * s.heads + h) * s.dim + c] = r(total / sum);
 		}
 	});
@@ -104,6 +107,7 @@ export function attentionBackward(
 	dy: Numbers,
 	s: AttentionShape,
 	r: Round = exact,
+	operand: Round = exact,
 ) {
 	const dq = new Float64Array(q.length);
 	const dk = new Float64Array(k.length);
@@ -116,11 +120,11 @@ export function attentionBackward(
 			const key = ((start + j) * s.kvHeads + g) * s.dim;
 			const score = r(s.scale * product(q, start + i, h, s.heads, k, start + j, g, s, r));
 			const p = r(Math.exp(r(score - at(lse, (start + i) * s.heads + h))));
-			const ds = r(p * r(product(dy, start + i, h, s.heads, v, start + j, g, s, r) - delta));
+			const ds = r(s.scale * operand(r(p * r(product(dy, start + i, h, s.heads, v, start + j, g, s, r) - delta))));
 			for (let c = 0; c < s.dim; c++) {
-				dv[key + c] = r(at(dv, key + c) + r(p * at(dy, row + c)));
-				dk[key + c] = r(at(dk, key + c) + r(r(s.scale * ds) * at(q, row + c)));
-				dq[row + c] = r(at(dq, row + c) + r(r(s.scale * ds) * at(k, key + c)));
+				dv[key + c] = r(at(dv, key + c) + r(operand(p) * at(dy, row + c)));
+				dk[key + c] = r(at(dk, key + c) + r(ds * at(q, row + c)));
+				dq[row + c] = r(at(dq, row + c) + r(ds * at(k, key + c)));
 			}
 		}
 	});
