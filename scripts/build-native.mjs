@@ -1,8 +1,9 @@
 /**
  * The one way the addon is built: cmake-js into build-cmake/ (incremental), then an atomic copy of the product to
  * build/Release/fintune.node, where the loader finds it. `--if-stale` builds only when a source is newer; `--simt` builds
- * the test addon instead, whose device `simt` runs CUDA kernels on the host: build/simt/fintune.node. FINTUNE_CUDA=auto
- * (with the CUDA backend where there is a toolkit; the default), on or off; FINTUNE_CUDA_ARCHITECTURES=80;90a for fewer GPUs.
+ * the test addon instead, whose device `simt` runs CUDA kernels on the host: build/simt/fintune.node, and the executor's
+ * self-test beside it. FINTUNE_CUDA=auto (with the CUDA backend where there is a toolkit; the default), on or off;
+ * FINTUNE_CUDA_ARCHITECTURES=80;90a for fewer GPUs.
  */
 import { spawnSync } from "node:child_process";
 import {
@@ -63,11 +64,15 @@ function chooseCuda() {
 const cuda = chooseCuda();
 const settings = JSON.stringify(cuda);
 const configured = existsSync(join(intermediate, "CMakeCache.txt"));
-const changed = !existsSync(record) || readFileSync(record, "utf8") !== settings;
+const holds = (file) => existsSync(file) && readFileSync(file, "utf8") === settings;
+/** Beside what was built, since the test addon is built apart from the product. */
+const builtFor = join(dirname(installed), "settings.json");
 
-if (process.argv.includes("--if-stale") && existsSync(installed) && !changed) {
+if (process.argv.includes("--if-stale") && existsSync(installed) && holds(builtFor)) {
 	const scripts = ["build-native.mjs", "cuda-toolkit.mjs"].map((name) => join("scripts", name));
-	const sources = ["native", "CMakeLists.txt", "package.json", ...scripts].map((name) => join(root, name));
+	const sources = ["native", "CMakeLists.txt", "package.json", ...(simt ? ["test/simt"] : []), ...scripts].map((name) =>
+		join(root, name),
+	);
 	if (Math.max(...sources.map(newest)) <= statSync(installed).mtimeMs) process.exit(0);
 }
 
@@ -89,7 +94,7 @@ process.stderr.write(
 		: "fintune build: for the CPU (a CUDA toolkit adds GPUs: npm run cuda:toolchain installs one)\n",
 );
 // `build` configures only where there is no CMake cache; objects whose commands stay the same are kept all the same.
-if (configured && changed) {
+if (configured && !holds(record)) {
 	rmSync(join(intermediate, "CMakeCache.txt"));
 	for (const entry of readdirSync(join(intermediate, "CMakeFiles"), { withFileTypes: true }))
 		if (entry.isDirectory()) rmSync(join(intermediate, "CMakeFiles", entry.name, "CMakeCUDACompiler.cmake"), { force: true });
@@ -133,8 +138,13 @@ const folder = dirname(installed);
 mkdirSync(folder, { recursive: true });
 for (const name of readdirSync(folder)) if (name.endsWith(".node") && name !== "fintune.node") rmSync(join(folder, name));
 const product = (name) => join(intermediate, "product", `${name}.node`);
-copyFileSync(product(simt ? "fintune-simt" : cuda ? "fintune-cuda" : "fintune"), `${installed}.tmp`);
-renameSync(`${installed}.tmp`, installed);
+function install(from, to) {
+	copyFileSync(from, `${to}.tmp`);
+	renameSync(`${to}.tmp`, to);
+}
+if (simt) install(join(intermediate, "product", "simt-selftest"), join(folder, "selftest"));
+install(product(simt ? "fintune-simt" : cuda ? "fintune-cuda" : "fintune"), installed);
+writeFileSync(builtFor, settings);
 const size = (file) => `${(statSync(file).size / 1048576).toFixed(1)} MiB`;
 process.stderr.write(
 	`fintune build: ${installed} (${size(installed)}${cuda && !simt ? `; without CUDA it is ${size(product("fintune"))}` : ""})\n`,

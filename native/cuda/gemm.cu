@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/gemm.h"
+#include "cuda/gemm_library.h"
 #include "cuda/gemm_stage.h"
 #include "cuda/gemm_tile.h"
 #include "cuda/gpu.h"
@@ -37,8 +38,7 @@ TileKernel choose_kernel(const Exec& exec, Layout layout, int64_t m, int64_t n) 
   if (capability(exec) >= 80) {
     return exec.compute == DType::BF16 ? tile_kernel_bf16(layout, large) : tile_kernel_f16(layout, large);
   }
-  require(exec.compute == DType::F16, "products in bf16 need a GPU of compute capability 8.0, this one has ",
-          capability(exec) / 10, ".", capability(exec) % 10, ": compute in f16");
+  require_f16(exec);
   return tile_kernel_f16_sm75(layout, large);
 }
 
@@ -51,6 +51,11 @@ int steps_of_a_part(Layout layout, int64_t tiles, int64_t steps, int step) {
 }
 
 }  // namespace
+
+void require_f16(const Exec& exec) {
+  require(exec.compute == DType::F16, "products in bf16 need a GPU of compute capability 8.0, this one has ",
+          capability(exec) / 10, ".", capability(exec) % 10, ": compute in f16");
+}
 
 void check_gemm(const Exec& exec, const Gemm& g) {
   require(g.c || g.rounded, "a product needs a place for its result");
@@ -78,8 +83,10 @@ void check_gemm(const Exec& exec, const Gemm& g) {
   }
 }
 
-void gemm(Exec& exec, const Gemm& g) {
-  check_gemm(exec, g);
+namespace {
+
+// Our own kernels; the factors are staged.
+void own_gemm(Exec& exec, const Gemm& g) {
   const View& c = g.c ? g.c : g.rounded;
   const int64_t m = c.rows, n = c.cols;
   const Layout layout = layout_of(g);
@@ -87,20 +94,15 @@ void gemm(Exec& exec, const Gemm& g) {
   ArenaScope scope(*exec.arena);
 
   TileGemm t{};
-  Stage stage;
   for (int i = 0; i < g.count; ++i) {
     const Product& p = g.products[i];
+    const View &a = p.a.view, &b = p.b.view;
     if (inner_size(p) == 0) continue;
-    // The f32 kernel scales as it reads.
-    const Factor a = stage.add(exec, p.a, exec.compute == DType::F32 ? 1.0f : p.scale);
-    const Factor b = stage.add(exec, p.b);
     t.products[t.count++] =
-        TileProduct{a.view.data, b.view.data,  a.view.ld,    b.view.ld,    static_cast<int>(inner_size(p)),
-                    p.scale,     a.view.dtype, b.view.dtype, a.transposed, b.transposed};
+        TileProduct{a.data,  b.data,  a.ld,    b.ld,           static_cast<int>(inner_size(p)),
+                    p.scale, a.dtype, b.dtype, p.a.transposed, p.b.transposed};
     t.steps += static_cast<int>(parts_of(inner_size(p), kernel.step));
   }
-  stage.run(exec);
-
   t.m = m;
   t.n = n;
   t.tiles_m = static_cast<int>(parts_of(m, kernel.tile_m));
@@ -125,6 +127,54 @@ void gemm(Exec& exec, const Gemm& g) {
   launch(exec, "gemm", kernel.run, Grid{static_cast<int>(tiles), 1, parts}, kernel.threads,
          static_cast<size_t>(kernel.shared_bytes), t);
   if (parts > 1) add_parts(exec, t.partial, parts, g.c, g.accumulate);
+}
+
+// Whether the library makes the first product: large ones, by the sizes that are weights' (a row's bits must
+// not depend on how many rows there are).
+bool for_library(const Exec& exec, const Gemm& g) {
+  if (exec.compute == DType::F32 || g.count == 0 || !g.c || g.rounded || !has_gemm_library(exec))
+    return false;
+  const Product& p = g.products[0];
+  const int64_t k = inner_size(p);
+  const int64_t fixed = layout_of(g) == Layout::TN ? g.c.rows : k;
+  return fixed >= 512 && g.c.cols >= 512 && fixed % 8 == 0 && k % 8 == 0 && g.c.cols % 8 == 0 &&
+         gpu::aligned16(g.c.data, g.c.ld, dtype_size(g.c.dtype));
+}
+
+DenseProduct dense_product(const Exec& exec, const Gemm& g) {
+  const Product& p = g.products[0];
+  return DenseProduct{layout_of(g),  exec.compute,  g.c.dtype,   g.c.rows,      g.c.cols,
+                      inner_size(p), p.a.view.data, p.a.view.ld, p.b.view.data, p.b.view.ld,
+                      g.c.data,      g.c.ld,        g.accumulate};
+}
+
+}  // namespace
+
+void gemm(Exec& exec, const Gemm& g) {
+  check_gemm(exec, g);
+  const View& c = g.c ? g.c : g.rounded;
+  if (c.rows == 0 || c.cols == 0) return;
+  ArenaScope scope(*exec.arena);
+  Product staged[kMaxProducts];
+  Stage stage;
+  for (int i = 0; i < g.count; ++i) {
+    const Product& p = g.products[i];
+    // The f32 kernel scales as it reads.
+    staged[i].a = stage.add(exec, p.a, exec.compute == DType::F32 ? 1.0f : p.scale);
+    staged[i].b = stage.add(exec, p.b);
+    staged[i].scale = p.scale;
+  }
+  stage.run(exec);
+  Gemm own = g;
+  own.products = staged;
+  if (for_library(exec, own) && library_gemm(exec, dense_product(exec, own))) {
+    // The low-rank products and the bias are ours: one pass over C, which is rounded once more.
+    if (own.count == 1 && own.bias == nullptr) return;
+    ++own.products;
+    --own.count;
+    own.accumulate = true;
+  }
+  own_gemm(exec, own);
 }
 
 }  // namespace cuda

@@ -9,6 +9,9 @@
 // cores with f32 accumulators, in rising steps of k; operands are rounded to that type, in workspace where
 // they do not lie in it already (gemm_stage.h).
 //
+// Large products in bf16 and f16 go to cuBLASLt where it is present (gemm_library.h): then C is rounded after
+// the first product and again after the others and the bias, which our kernel adds in one pass.
+//
 // An element of C has the same bits whatever M and the cut of C into tiles. Where A and B are both transposed
 // in memory (K outermost: gradients of weights, K = T) the sum is cut into parts of a length that the shape
 // alone decides, which are added in rising order.
@@ -56,8 +59,9 @@ void gemm(Exec& exec, const Gemm& g);
 // for a block of rows; a row's bits depend neither on M nor on alignment. `rounded` is not written.
 void gemm_rowwise(Exec& exec, const Gemm& g);
 
-// What both forms require of their arguments.
+// What both forms require of their arguments, and of exec.compute on GPUs before capability 8.0.
 void check_gemm(const Exec& exec, const Gemm& g);
+void require_f16(const Exec& exec);
 
 }  // namespace cuda
 }  // namespace fintune

@@ -6,6 +6,7 @@
 // eight rows of a matrix, and the eight chunks that a quarter of a warp copies, meet all banks.
 #pragma once
 
+#include "cuda/gemm_mma.cuh"
 #include "cuda/gemm_tile.h"
 #include "cuda/gpu.h"
 
@@ -155,18 +156,6 @@ struct TileBlock {
     }
   }
 
-  GPU_FN static void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    if constexpr (kArch >= 80) {
-      const uint32_t b[2] = {b0, b1};
-      gpu::mma_m16n8k16<T>(c, a, b);
-    } else {
-      const uint32_t low_a[2] = {a[0], a[1]}, high_a[2] = {a[2], a[3]};
-      const uint32_t low_b[1] = {b0}, high_b[1] = {b1};
-      gpu::mma_m16n8k8(c, low_a, low_b);
-      gpu::mma_m16n8k8(c, high_a, high_b);
-    }
-  }
-
   GPU_FN void multiply(const uint16_t* slot, int warp_m, int warp_n) {
 #pragma unroll
     for (int k = 0; k < Shape::kK; k += 16) {
@@ -179,7 +168,7 @@ struct TileBlock {
       for (int i = 0; i < kTilesM; ++i) {
 #pragma unroll
         for (int j = 0; j < kTilesN; ++j) {
-          multiply_add(sum[i][j], a[i], b[j / 2][2 * (j % 2)], b[j / 2][2 * (j % 2) + 1]);
+          multiply_add<T, kArch>(sum[i][j], a[i], b[j / 2][2 * (j % 2)], b[j / 2][2 * (j % 2) + 1]);
         }
       }
     }
@@ -272,7 +261,19 @@ struct TileBlock {
     }
   }
 
-  // Eight columns of a row, of which `left` exist.
+  // Eight columns of a row, of which `left` exist (none where it is not positive).
+  GPU_FN static void load_chunk(const T* p, int64_t left, bool wide, uint32_t (&r)[4]) {
+    if (wide && left >= 8) {
+      const gpu::Vec16 raw = gpu::load16(p);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) r[e] = raw.w[e];
+    } else {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        if (e < left) r[e / 2] |= static_cast<uint32_t>(p[e].bits) << (16 * (e % 2));
+      }
+    }
+  }
   GPU_FN static void store_chunk(T* p, int64_t left, bool wide, const uint32_t (&r)[4]) {
     if (wide && left >= 8) {
       gpu::store16(p, gpu::Vec16{{r[0], r[1], r[2], r[3]}});
@@ -342,41 +343,34 @@ struct TileBlock {
     }
   }
 
+  // A lane reads from C what it then writes, and nothing else.
   GPU_FN void store_16(const TileGemm& g, int64_t row, bool inside, int64_t column, int i, int j, int half) {
     const int quad = gpu::lane() & 3;
-    uint32_t r[4];
+    const int64_t own = column + 8 * quad, left = inside ? g.n - own : 0;
+    T* const c = static_cast<T*>(g.c) + row * g.ldc + own;
+    uint32_t r[4] = {}, before[4] = {};
+    if (g.accumulate) {
+      load_chunk(c, left, g.c_wide, before);
+      transpose_quad(before);
+    }
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      const int64_t at = column + 8 * e + 2 * quad, left = g.n - at;
+      const int64_t at = column + 8 * e + 2 * quad;
       float x = sum[i][j + e][2 * half], y = sum[i][j + e][2 * half + 1];
       if (g.bias != nullptr) {
-        if (left >= 1) x += g.bias[at];
-        if (left >= 2) y += g.bias[at + 1];
+        if (at < g.n) x += g.bias[at];
+        if (at + 1 < g.n) y += g.bias[at + 1];
       }
-      if (g.accumulate && inside) {
-        const T* const c = static_cast<const T*>(g.c) + row * g.ldc + at;
-        if (left >= 1) x += to_float(c[0]);
-        if (left >= 2) y += to_float(c[1]);
+      if (g.accumulate) {
+        x += to_float(T{static_cast<uint16_t>(before[e])});
+        y += to_float(T{static_cast<uint16_t>(before[e] >> 16)});
       }
       r[e] = gpu::pack2<T>(x, y);
     }
     transpose_quad(r);
-    const int64_t at = column + 8 * quad;
-    if (inside && at < g.n) {
-      store_chunk(static_cast<T*>(g.c) + row * g.ldc + at, g.n - at, g.c_wide, r);
-    }
+    store_chunk(c, left, g.c_wide, r);
   }
 };
-
-// True where this compilation makes code for a device that runs the kArch form of a kernel.
-template <int kArch>
-GPU_FN constexpr bool runs_here() {
-#ifdef __CUDA_ARCH__
-  return kArch >= 80 ? __CUDA_ARCH__ >= 800 : __CUDA_ARCH__ < 800;
-#else
-  return true;
-#endif
-}
 
 // Blocks go down 16 tiles of rows before they go to the next columns, so that those in flight share operands.
 template <typename T, int kArch, class Shape, Layout kLayout>

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
 import { attention } from "./reference.js";
-import { bitsEqual, expectSameBits, expectTwice, isas, normal, Surroundings, stored } from "./support.js";
+import { bitsEqual, expectSameBits, expectTwice, normal, Surroundings, stored, targets, use } from "./support.js";
 
-describe.each(isas)("attention_decode, %s", (isa) => {
+describe.each(targets)("attention_decode, %s", (isa) => {
 	it.each([
 		[[1, 2, 127, 128, 129], 2, 1, 64, "f32", "f32"],
 		[[300], 6, 2, 20, "f32", "f32"],
@@ -13,7 +13,7 @@ describe.each(isas)("attention_decode, %s", (isa) => {
 	] as const)(
 		"stays within twice a plain loop: lengths %j, %i / %i heads of %i, %s, cache %s",
 		(lengths, heads, kvHeads, dim, dtype, kv) => {
-			kernels.setIsa(isa);
+			use(isa);
 			const around = new Surroundings();
 			const store = stored(dtype);
 			const spare = 3; // rows of a cache that are not filled yet
@@ -50,7 +50,7 @@ describe.each(isas)("attention_decode, %s", (isa) => {
 	);
 
 	it("gives a row the same bits alone and in any batch, with any number of threads", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const [heads, kvHeads, dim] = [6, 2, 32];
 		const lengths = [1, 200, 33, 128];
 		const q = lengths.map((_, i) => normal(i, heads * dim));

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kernels, type LoraFactors } from "../../src/engine/kernels.js";
-import { add, exact, multiply, multiplyTransposed, type Round, transpose } from "./reference.js";
+import { add, exact, expectGradient, multiply, multiplyTransposed, type Round, transpose } from "./reference.js";
 import {
 	bf16,
 	bitsEqual,
@@ -11,13 +11,13 @@ import {
 	expectTwice,
 	golden,
 	integers,
-	isas,
 	type Numbers,
 	normal,
-	numericGradient,
 	once,
 	Surroundings,
 	stored,
+	targets,
+	use,
 } from "./support.js";
 
 interface Case {
@@ -77,30 +77,10 @@ it("agrees with its own gradient by central differences, in the reference", () =
 	const v = makeValues(c, 1, Math.fround);
 	const g = reference(c, v);
 	const loss = (changed: Partial<Values>) => dot(v.dy, reference(c, { ...v, ...changed }).y);
-	expectClose(
-		g.dx,
-		numericGradient((x) => loss({ x }), v.x),
-		1e-8,
-		"dx",
-	);
-	expectClose(
-		g.da,
-		numericGradient((a) => loss({ a: [v.a[0] as Numbers, a] }), v.a[1] as Numbers),
-		1e-8,
-		"da",
-	);
-	expectClose(
-		g.db,
-		numericGradient((b) => loss({ b: [v.b[0] as Numbers, b] }), v.b[1] as Numbers),
-		1e-8,
-		"db",
-	);
-	expectClose(
-		g.dweight,
-		numericGradient((w) => loss({ w }), v.w),
-		1e-8,
-		"dweight",
-	);
+	expectGradient(g.dx, (x) => loss({ x }), v.x, "dx");
+	expectGradient(g.da, (a) => loss({ a: [v.a[0] as Numbers, a] }), v.a[1] as Numbers, "da");
+	expectGradient(g.db, (b) => loss({ b: [v.b[0] as Numbers, b] }), v.b[1] as Numbers, "db");
+	expectGradient(g.dweight, (w) => loss({ w }), v.w, "dweight");
 });
 
 /** The kernel on tensors between poisoned columns; gradients start at 1 to see that they are added to. */
@@ -147,9 +127,9 @@ function run(c: Case, v: Values, dtype: "f32" | "bf16", extra: { rowwise?: boole
 	};
 }
 
-describe.each(isas)("loraLinear, %s", (isa) => {
+describe.each(targets)("loraLinear, %s", (isa) => {
 	it("equals torch in float64 on the golden", async () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const g = await golden("lora_linear");
 		const put = (name: string, shape: number[]) => kernels.tensor(shape, g[name] as Float32Array);
 		const [x, w, dy] = [put("x", [13, 48]), put("W", [36, 48]), put("dy", [13, 36])];
@@ -174,7 +154,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 			].map((c) => ({ dtype, c, name: `${dtype} ${JSON.stringify(c)}` })),
 		),
 	)("stays within twice a plain loop: $name", ({ dtype, c }) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const v = makeValues(c, 31, stored(dtype));
 		const { want, loop } = once([c, dtype], () => ({
 			want: reference(c, v),
@@ -199,7 +179,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 	});
 
 	it.each(["f32", "bf16"] as const)("is exact on whole numbers that %s holds", (dtype) => {
-		kernels.setIsa(isa);
+		use(isa);
 		fc.assert(
 			fc.property(
 				fc.integer({ min: 1, max: 80 }),
@@ -234,7 +214,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 		["f32", false],
 		["bf16", false],
 	] as const)("gives a row the same bits among any number of rows (%s, rowwise %s)", (dtype, rowwise) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const c = { rows: 37, inputs: 70, outputs: 50, ranks: [5] };
 		const v = makeValues(c, 5, stored(dtype));
 		const take = (first: number, n: number): Values => ({
@@ -256,7 +236,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 	});
 
 	it("gives the same bits with any number of threads", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const c = { rows: 150, inputs: 80, outputs: 90, ranks: [8] };
 		for (const dtype of ["f32", "bf16"] as const) {
 			const v = makeValues(c, 6, stored(dtype));
@@ -265,7 +245,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 	});
 
 	it("masks the last adapter's input by seed, step, site, row and column, the same backward", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const [rows, n] = [64, 40];
 		const identity = kernels.tensor(
 			[n, n],
@@ -295,7 +275,7 @@ describe.each(isas)("loraLinear, %s", (isa) => {
 	});
 
 	it("adds to dx when asked to, and takes weights in f16", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const half = kernels.tensor([2, 2], Uint16Array.of(0x3c00, 0x4000, 0xc200, 0x3800), { dtype: "f16" }); // 1 2 -3 0.5
 		const x = kernels.tensor([1, 2], [3, 4]);
 		expect([...kernels.loraLinear(x, half).y.toFloat32Array()]).toEqual([11, -7]);

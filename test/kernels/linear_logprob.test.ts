@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
 import { hasShared, numericFact, whyNoShared } from "../shared.js";
-import { exact, multiply, multiplyTransposed, type Round, transpose } from "./reference.js";
+import { exact, expectGradient, multiply, multiplyTransposed, type Round, transpose } from "./reference.js";
 import {
 	bf16,
 	bitsEqual,
@@ -10,14 +10,14 @@ import {
 	expectSameBits,
 	expectTwice,
 	golden,
-	isas,
 	type Numbers,
 	normal,
-	numericGradient,
 	once,
 	random,
 	Surroundings,
 	stored,
+	targets,
+	use,
 } from "./support.js";
 
 function reference(
@@ -61,23 +61,13 @@ it("agrees with its own gradient by central differences, in the reference", () =
 	const targets = Int32Array.of(6, 0, 2);
 	const g = reference(h, w, targets, weights, width, vocab);
 	const loss = (a: Numbers, b: Numbers) => dot(weights, reference(a, b, targets, weights, width, vocab).logprob);
-	expectClose(
-		g.dhidden,
-		numericGradient((p) => loss(p, w), h),
-		1e-8,
-		"dhidden",
-	);
-	expectClose(
-		g.dweight,
-		numericGradient((p) => loss(h, p), w),
-		1e-8,
-		"dweight",
-	);
+	expectGradient(g.dhidden, (p) => loss(p, w), h, "dhidden");
+	expectGradient(g.dweight, (p) => loss(h, p), w, "dweight");
 });
 
-describe.each(isas)("linearLogprob, %s", (isa) => {
+describe.each(targets)("linearLogprob, %s", (isa) => {
 	it("equals torch in float64 on the golden, weights of zero and below among them", async () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const g = await golden("linear_cross_entropy");
 		const hidden = kernels.tensor([13, 40], g.hidden as Float32Array);
 		const weight = kernels.tensor([211, 40], g.W as Float32Array);
@@ -102,7 +92,7 @@ describe.each(isas)("linearLogprob, %s", (isa) => {
 		[20, 48, 1031, "bf16"],
 		[3, 17, 5, "bf16"],
 	] as const)("stays within twice a plain loop: %i rows of %i, vocabulary %i, %s", (rows, width, vocab, dtype) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const around = new Surroundings();
 		const store = stored(dtype);
 		const u = random(rows);
@@ -132,7 +122,7 @@ describe.each(isas)("linearLogprob, %s", (isa) => {
 	});
 
 	it("gives a row the same bits among any number of rows, with any number of threads", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const [rows, width, vocab] = [300, 24, 77];
 		const h = normal(1, rows * width);
 		const weight = kernels.tensor([vocab, width], normal(2, vocab * width));
@@ -161,7 +151,7 @@ describe.each(isas)("linearLogprob, %s", (isa) => {
 	});
 
 	it("keeps to its range on extreme logits, and takes no row at all", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const weight = kernels.tensor([3, 1], [1000, -1000, 0]);
 		const out = kernels.linearLogprob(kernels.tensor([2, 1], [1, -1]), weight, kernels.tensor([2], Int32Array.of(0, 0)), {
 			entropy: true,

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
 import { hasShared, numericFact, whyNoShared } from "../shared.js";
-import { exact, rmsnorm, rmsnormBackward } from "./reference.js";
+import { exact, expectGradient, rmsnorm, rmsnormBackward } from "./reference.js";
 import {
 	bf16,
 	dot,
@@ -10,11 +10,11 @@ import {
 	expectSameBits,
 	expectTwice,
 	golden,
-	isas,
 	normal,
-	numericGradient,
 	Surroundings,
 	stored,
+	targets,
+	use,
 } from "./support.js";
 
 const eps = 1e-5;
@@ -26,23 +26,13 @@ it("agrees with its own gradient by central differences, in the reference", () =
 	const dy = normal(3, rows * cols);
 	const { rstd } = rmsnorm(x, w, eps, rows, cols);
 	const { dx, dw } = rmsnormBackward(dy, x, w, rstd, rows, cols);
-	expectClose(
-		dx,
-		numericGradient((p) => dot(dy, rmsnorm(p, w, eps, rows, cols).y), x),
-		1e-8,
-		"dx",
-	);
-	expectClose(
-		dw,
-		numericGradient((p) => dot(dy, rmsnorm(x, p, eps, rows, cols).y), w),
-		1e-8,
-		"dw",
-	);
+	expectGradient(dx, (p) => dot(dy, rmsnorm(p, w, eps, rows, cols).y), x, "dx");
+	expectGradient(dw, (p) => dot(dy, rmsnorm(x, p, eps, rows, cols).y), w, "dw");
 });
 
-describe.each(isas)("rmsnorm, %s", (isa) => {
+describe.each(targets)("rmsnorm, %s", (isa) => {
 	it("equals torch in float64 on the golden", async () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const g = await golden("rmsnorm");
 		const x = kernels.tensor([13, 40], g.x as Float32Array);
 		const w = kernels.tensor([40], g.w as Float32Array);
@@ -55,7 +45,7 @@ describe.each(isas)("rmsnorm, %s", (isa) => {
 	});
 
 	it.each(["f32", "bf16"] as const)("stays within twice a plain %s loop on any shape, between poisoned columns", (dtype) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const store = stored(dtype);
 		fc.assert(
 			fc.property(fc.integer({ min: 1, max: 70 }), fc.integer({ min: 1, max: 130 }), fc.integer(), (rows, cols, seed) => {
@@ -105,7 +95,7 @@ describe.each(isas)("rmsnorm, %s", (isa) => {
 	});
 
 	it("adds to dx when asked to, and gives the same bits with any number of threads", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const [rows, cols] = [201, 96];
 		const x = kernels.tensor([rows, cols], normal(1, rows * cols));
 		const w = kernels.tensor([cols], normal(2, cols));
@@ -125,7 +115,7 @@ describe.each(isas)("rmsnorm, %s", (isa) => {
 	});
 
 	it("normalises a residual stream in f32 into rows of bf16, and back", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const [rows, cols] = [9, 70];
 		const around = new Surroundings();
 		const [x, w, delta] = [normal(1, rows * cols), normal(2, cols), normal(3, rows * cols)];
@@ -144,7 +134,7 @@ describe.each(isas)("rmsnorm, %s", (isa) => {
 	});
 
 	it("rounds once in bf16: the normalised value is not rounded before the weight", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const x = [1.0078125, 2.015625, 3.03125].map(bf16);
 		const w = [1.7, -0.3, 2.9].map(Math.fround);
 		const { y } = kernels.rmsnorm(kernels.tensor([1, 3], x, { dtype: "bf16" }), kernels.tensor([3], w), { eps });
@@ -153,8 +143,8 @@ describe.each(isas)("rmsnorm, %s", (isa) => {
 });
 
 describe.skipIf(!hasShared)(`a value known from torch${hasShared ? "" : ` (skipped: ${whyNoShared})`}`, () => {
-	it.each(isas)("four rows of three, %s", (isa) => {
-		kernels.setIsa(isa);
+	it.each(targets)("four rows of three, %s", (isa) => {
+		use(isa);
 		interface Fact {
 			x: number[][][];
 			weight: number[];

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { swiglu, swigluBackward } from "./reference.js";
+import { expectGradient, swiglu, swigluBackward } from "./reference.js";
 import {
 	bitsEqual,
 	dot,
@@ -9,33 +9,23 @@ import {
 	expectSameBits,
 	expectTwice,
 	golden,
-	isas,
 	normal,
-	numericGradient,
 	Surroundings,
 	stored,
+	targets,
+	use,
 } from "./support.js";
 
 it("agrees with its own gradient by central differences, in the reference", () => {
 	const [gate, up, dh] = [normal(1, 9, 3), normal(2, 9), normal(3, 9)];
 	const { dgate, dup } = swigluBackward(gate, up, dh);
-	expectClose(
-		dgate,
-		numericGradient((p) => dot(dh, swiglu(p, up)), gate),
-		1e-8,
-		"dgate",
-	);
-	expectClose(
-		dup,
-		numericGradient((p) => dot(dh, swiglu(gate, p)), up),
-		1e-8,
-		"dup",
-	);
+	expectGradient(dgate, (p) => dot(dh, swiglu(p, up)), gate, "dgate");
+	expectGradient(dup, (p) => dot(dh, swiglu(gate, p)), up, "dup");
 });
 
-describe.each(isas)("swiglu, %s", (isa) => {
+describe.each(targets)("swiglu, %s", (isa) => {
 	it("equals torch in float64 on the golden", async () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const g = await golden("swiglu");
 		const gate = kernels.tensor([13, 52], g.gate as Float32Array);
 		const up = kernels.tensor([13, 52], g.up as Float32Array);
@@ -46,7 +36,7 @@ describe.each(isas)("swiglu, %s", (isa) => {
 	});
 
 	it.each(["f32", "bf16"] as const)("stays within twice a plain %s loop, in place, between poisoned columns", (dtype) => {
-		kernels.setIsa(isa);
+		use(isa);
 		const store = stored(dtype);
 		fc.assert(
 			fc.property(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 90 }), fc.integer(), (rows, cols, seed) => {
@@ -77,7 +67,7 @@ describe.each(isas)("swiglu, %s", (isa) => {
 	});
 
 	it("is finite at the ends of the range, and the same with any number of threads", () => {
-		kernels.setIsa(isa);
+		use(isa);
 		const gate = kernels.tensor([1, 6], [-1000, -90, -0, 0, 90, 1000]);
 		const ones = kernels.tensor([1, 6], [1, 1, 1, 1, 1, 1]);
 		const h = kernels.swiglu(gate, ones).toFloat32Array();

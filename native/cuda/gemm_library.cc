@@ -1,0 +1,103 @@
+// The library is one for the process; each device has its own handle.
+#include "cuda/gemm_library.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "core/error.h"
+#include "cuda/device.h"
+
+namespace fintune {
+namespace cuda {
+
+namespace {
+
+struct Shared {
+  std::mutex mutex;
+  std::vector<std::string> files;
+  bool tried = false;
+  std::shared_ptr<CublasLt> library;
+  GemmLibrary report;
+  struct OfDevice {
+    int generation;
+    std::unique_ptr<CublasLtHandle> handle;
+  };
+  std::map<int, OfDevice> handles;
+};
+
+// Never destroyed: at the end of the process the driver may be gone before it.
+Shared& shared() {
+  static Shared* const s = new Shared;
+  return *s;
+}
+
+void open(Shared& s) {
+  s.tried = true;
+  const char* const choice = std::getenv("FINTUNE_GEMM");
+  const std::string wanted = choice != nullptr ? choice : "";
+  require(wanted.empty() || wanted == "own" || wanted == "cublaslt",
+          "FINTUNE_GEMM is own or cublaslt, found ", wanted);
+  if (wanted == "own") {
+    s.report.reason = "FINTUNE_GEMM=own";
+    return;
+  }
+  std::vector<std::string> names;
+  const char* const file = std::getenv("FINTUNE_CUBLASLT");
+  if (file != nullptr && *file != '\0') names.push_back(file);
+  names.insert(names.end(), s.files.begin(), s.files.end());
+  for (const char* soname : {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"})
+    names.push_back(soname);
+  s.library = CublasLt::open(names, &s.report.reason);
+  if (s.library) {
+    s.report = GemmLibrary{"cuBLASLt " + s.library->version() + " (" + s.library->name() + ")", ""};
+  } else if (wanted == "cublaslt") {
+    s.tried = false;
+    fail(ErrorCode::Device, "FINTUNE_GEMM=cublaslt, but it does not open: ", s.report.reason);
+  }
+}
+
+}  // namespace
+
+void set_gemm_library_files(std::vector<std::string> files) {
+  Shared& s = shared();
+  const std::lock_guard<std::mutex> lock(s.mutex);
+  s.files = std::move(files);
+}
+
+GemmLibrary gemm_library() {
+  Shared& s = shared();
+  const std::lock_guard<std::mutex> lock(s.mutex);
+  if (!s.tried) open(s);
+  return s.report;
+}
+
+bool has_gemm_library(const Exec&) { return gemm_library().reason.empty(); }
+
+bool library_gemm(Exec& exec, const DenseProduct& p) {
+  constexpr size_t kAlignment = 256;
+  ArenaScope scope(*exec.arena);
+  void* const block = exec.arena->alloc(CublasLtHandle::kWorkspaceBytes + kAlignment, MemoryKind::Workspace);
+  if (exec.dry) return false;
+  const uintptr_t start = (reinterpret_cast<uintptr_t>(block) + kAlignment - 1) / kAlignment * kAlignment;
+
+  CublasLtHandle* handle;
+  CudaDevice& device = device_of(exec);
+  device.use();
+  {
+    Shared& s = shared();
+    const std::lock_guard<std::mutex> lock(s.mutex);
+    Shared::OfDevice& mine = s.handles[device.index()];
+    if (mine.handle != nullptr && mine.generation != device.generation()) {
+      mine.handle->forget();
+      mine.handle = nullptr;
+    }
+    if (mine.handle == nullptr) {
+      mine = Shared::OfDevice{device.generation(), std::make_unique<CublasLtHandle>(s.library)};
+    }
+    handle = mine.handle.get();
+  }
+  return handle->multiply(p, reinterpret_cast<void*>(start), device.stream());
+}
+
+}  // namespace cuda
+}  // namespace fintune
