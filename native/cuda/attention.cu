@@ -1,8 +1,8 @@
 // Packed causal attention: which kernels serve a call, and what they need beforehand.
 //
-// Tensor cores take 16-bit activations with heads of up to 128 columns, in rows of multiples of 16 bytes. Heads
-// that are not are copied into such rows first and back afterwards, so that their bits are the same wherever
-// they lie. Everything else is multiply-adds (attention_plain.cu).
+// Tensor cores take 16-bit activations with heads of up to 128 columns, in rows of multiples of 16 bytes.
+// Heads that are not are copied into such rows first and back afterwards, so that their bits are the same
+// wherever they lie. Everything else is multiply-adds (attention_plain.cu).
 #include <limits>
 
 #include "cuda/attention.cuh"
@@ -49,7 +49,8 @@ void stats_kernel(Backward op, float lse_factor, bool wide) {
 // Copies the heads of each row into heads of another width: cuts them, or fills up with zeros.
 GPU_KERNEL(kThreads, 8)
 void copy_heads_kernel(Heads from, int from_dim, Heads to, int to_dim, int heads) {
-  const uint16_t* source = static_cast<const uint16_t*>(from.data) + static_cast<int64_t>(gpu::block_x()) * from.ld;
+  const uint16_t* source =
+      static_cast<const uint16_t*>(from.data) + static_cast<int64_t>(gpu::block_x()) * from.ld;
   uint16_t* target = static_cast<uint16_t*>(to.data) + static_cast<int64_t>(gpu::block_x()) * to.ld;
   for (int i = gpu::thread(); i < heads * to_dim; i += kThreads) {
     const int head = i / to_dim, column = i % to_dim;
@@ -81,8 +82,8 @@ class Packed {
  private:
   int64_t count(const View& v) const { return v.cols / dim_; }
   void copy(const View& v, Heads from, int64_t from_dim, Heads to, int64_t to_dim) {
-    launch(exec_, "attention_copy_heads", copy_heads_kernel, Grid{static_cast<int>(v.rows), 1, 1}, kThreads, 0,
-           from, static_cast<int>(from_dim), to, static_cast<int>(to_dim), static_cast<int>(count(v)));
+    launch(exec_, "attention_copy_heads", copy_heads_kernel, Grid{static_cast<int>(v.rows), 1, 1}, kThreads,
+           0, from, static_cast<int>(from_dim), to, static_cast<int>(to_dim), static_cast<int>(count(v)));
   }
 
   Exec& exec_;
@@ -117,7 +118,8 @@ Shape check(const Op& op, const char* where) {
 
 void check_view(const View& v, int64_t rows, int64_t cols, DType dtype, const char* name) {
   require(v.rows == rows && v.cols == cols && (v.ld >= cols || rows <= 1), name, ": expected [", rows, ", ",
-          cols, "] with a leading dimension of at least that, found [", v.rows, ", ", v.cols, "] with ", v.ld);
+          cols, "] with a leading dimension of at least that, found [", v.rows, ", ", v.cols, "] with ",
+          v.ld);
   require(v.dtype == dtype, name, ": expected dtype ", dtype_name(dtype), ", found ", dtype_name(v.dtype));
   require(v.ld <= kLargestStride, name, ": a leading dimension of ", v.ld, " is too large");
 }
@@ -132,8 +134,8 @@ bool on_tensor_cores(const Exec& exec, DType dtype, int64_t dim) {
 void attention_forward(Exec& exec, const AttentionForward& op) {
   using namespace attention;
   const ArenaScope scope(*exec.arena);
-  Forward forward{check(op, "attention_forward"), heads_of(op.q), heads_of(op.k), heads_of(op.v), heads_of(op.y),
-                  op.lse};
+  Forward forward{
+      check(op, "attention_forward"), heads_of(op.q), heads_of(op.k), heads_of(op.v), heads_of(op.y), op.lse};
   if (op.scale <= 0.0f || !on_tensor_cores(exec, op.q.dtype, op.head_dim)) {
     launch_plain_forward(exec, forward);
     return;
@@ -155,9 +157,17 @@ void attention_forward(Exec& exec, const AttentionForward& op) {
 void attention_backward(Exec& exec, const AttentionBackward& op) {
   using namespace attention;
   const ArenaScope scope(*exec.arena);
-  Backward backward{check(op, "attention_backward"), heads_of(op.q),  heads_of(op.k), heads_of(op.v),
-                    heads_of(op.y),                  heads_of(op.dy), op.lse,         nullptr,
-                    heads_of(op.dq),                 heads_of(op.dk), heads_of(op.dv)};
+  Backward backward{check(op, "attention_backward"),
+                    heads_of(op.q),
+                    heads_of(op.k),
+                    heads_of(op.v),
+                    heads_of(op.y),
+                    heads_of(op.dy),
+                    op.lse,
+                    nullptr,
+                    heads_of(op.dq),
+                    heads_of(op.dk),
+                    heads_of(op.dv)};
   check_view(op.dy, op.q.rows, op.q.cols, op.q.dtype, "attention.dy");
   check_view(op.dq, op.q.rows, op.q.cols, op.q.dtype, "attention.dq");
   check_view(op.dk, op.k.rows, op.k.cols, op.q.dtype, "attention.dk");
@@ -170,8 +180,8 @@ void attention_backward(Exec& exec, const AttentionBackward& op) {
   const bool wide = static_cast<size_t>(op.head_dim) * size % 16 == 0 &&
                     gpu::aligned16(op.y.data, op.y.ld, size) && gpu::aligned16(op.dy.data, op.dy.ld, size);
   launch(exec, "attention_stats", stats_kernel,
-         Grid{static_cast<int>((items + kThreads / kTeam - 1) / (kThreads / kTeam)), 1, 1}, kThreads, 0, backward,
-         cores ? kLog2E : 1.0f, wide);
+         Grid{static_cast<int>((items + kThreads / kTeam - 1) / (kThreads / kTeam)), 1, 1}, kThreads, 0,
+         backward, cores ? kLog2E : 1.0f, wide);
   if (!cores) {
     launch_plain_backward(exec, backward);
     return;

@@ -37,7 +37,8 @@ struct Forward {
   float* lse;  // [T, H] or null
 };
 
-// What the backward pass needs of a row and head: lse (times log2(e) for the tensor core kernels), and D = dy . y.
+// What the backward pass needs of a row and head: lse (times log2(e) for the tensor core kernels), and D = dy
+// . y.
 struct alignas(8) RowStats {
   float lse, delta;
 };

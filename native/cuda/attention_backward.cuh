@@ -1,7 +1,8 @@
-// The backward pass on tensor cores, in two kernels that recompute the scores: one owns tiles of keys and sums
-// dk and dv over the queries and the heads of the group in fixed order, one owns tiles of queries and sums dq
-// over the keys. Seven products instead of five, but no sum is shared between blocks, so nothing depends on
-// the order in which they run (the first version of Dao's deterministic scheme; no atomics, no locks).
+// The backward pass on tensor cores, in two kernels that recompute the scores: one owns tiles of keys and
+// sums dk and dv over the queries and the heads of the group in fixed order, one owns tiles of queries and
+// sums dq over the keys. Seven products instead of five, but no sum is shared between blocks, so nothing
+// depends on the order in which they run (the first version of Dao's deterministic scheme; no atomics, no
+// locks).
 #pragma once
 
 #include "cuda/attention_tile.cuh"
@@ -79,8 +80,8 @@ GPU_FN void fill(float (&x)[kTiles][2], float value) {
   for (int m = 0; m < kTiles; ++m) x[m][0] = x[m][1] = value;
 }
 
-// Shapes. dk and dv of 16 rows and 128 columns are 128 registers: eight warps of them fill an SM, and share each
-// tile of queries. With 64 columns a warp owns 32 rows.
+// Shapes. dk and dv of 16 rows and 128 columns are 128 registers: eight warps of them fill an SM, and share
+// each tile of queries. With 64 columns a warp owns 32 rows.
 template <int kFamily_, int kDim_>
 struct KeysTile {
   static constexpr int kFamily = kFamily_, kDim = kDim_;

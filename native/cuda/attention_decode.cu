@@ -1,9 +1,9 @@
 // Attention of single queries against their caches, see AttentionDecode in ops/attention.h.
 //
-// The keys of a row are cut into spans of kSpan, span s belongs to way s % kWays; a block goes through one way
-// of one row and key head, and a second kernel adds up the ways of rows that have more than one span. Which
-// key is added to which follows from the row's own length alone. Lengths are read on the device only, so the
-// launch does not depend on them.
+// The keys of a row are cut into spans of kSpan, span s belongs to way s % kWays; a block goes through one
+// way of one row and key head, and a second kernel adds up the ways of rows that have more than one span.
+// Which key is added to which follows from the row's own length alone. Lengths are read on the device only,
+// so the launch does not depend on them.
 //
 // Tensor cores take the heads of a group as the 16 rows of a product: each warp reads 16 keys and values at a
 // time straight into fragments. Sums over columns and over keys may be in any order that both operands share,
@@ -68,8 +68,8 @@ GPU_FN gpu::Vec16 load_chunk(const T* row, int column, int dim, bool wide, bool 
   return chunk;
 }
 
-// Running softmax of the 16 heads over a warp's keys. Of lane l, with g = l / 4 and t = l % 4: rows g and g + 8;
-// out[8 b + j] holds columns 64 b + 8 n + j as the product's columns n.
+// Running softmax of the 16 heads over a warp's keys. Of lane l, with g = l / 4 and t = l % 4: rows g and g +
+// 8; out[8 b + j] holds columns 64 b + 8 n + j as the product's columns n.
 template <class T, int kFamily, int kDim>
 struct DecodeWarp {
   float out[kDim / 8][4];
@@ -86,8 +86,8 @@ struct DecodeWarp {
   }
 
   // Keys first .. first + 15 of `length`.
-  GPU_FN void add(const Decode& op, const T* keys, const T* values, const uint32_t (&q)[kDim / 16][4], int first,
-                  int length, float c) {
+  GPU_FN void add(const Decode& op, const T* keys, const T* values, const uint32_t (&q)[kDim / 16][4],
+                  int first, int length, float c) {
     const int g = gpu::lane() / 4, t = gpu::lane() % 4;
     gpu::Vec16 k[2][kDim / 32], v[4][kDim / 64];
 #pragma unroll
@@ -174,8 +174,8 @@ struct DecodeWarp {
 };
 
 // One way's result for a head: y itself where the row has a single span.
-GPU_FN void store_column(const Decode& op, int64_t row, int head, int way, int column, bool single, float total,
-                         float sum) {
+GPU_FN void store_column(const Decode& op, int64_t row, int head, int way, int column, bool single,
+                         float total, float sum) {
   if (single) {
     store_value(op.y.data, row * op.y.ld + head * op.dim + column, op.dtype, total * (1.0f / sum));
   } else {
@@ -344,7 +344,8 @@ void merge_kernel(Decode op, int64_t rows) {
 template <class T, int kFamily, int kDim>
 void launch_decode(Exec& exec, const Decode& op, int64_t rows) {
   const int64_t parts = (op.group + kHeads - 1) / kHeads, heads = op.group < kHeads ? op.group : kHeads;
-  const size_t shared = kWarps * (kHeads * sizeof(WayStats) + static_cast<size_t>(heads) * kDim * sizeof(float));
+  const size_t shared =
+      kWarps * (kHeads * sizeof(WayStats) + static_cast<size_t>(heads) * kDim * sizeof(float));
   launch(exec, "attention_decode", decode_kernel<T, kFamily, kDim>,
          Grid{static_cast<int>(rows * (op.heads / op.group) * parts), kWays, 1}, kThreads, shared, op);
 }
@@ -418,8 +419,9 @@ void attention_decode(Exec& exec, const AttentionDecode& op) {
       launch_decode<f16>(exec, decode, rows);
     }
   } else {
-    launch(exec, "attention_plain_decode", plain_decode_kernel, Grid{static_cast<int>(rows * op.heads), kWays, 1},
-           kThreads, sizeof(float) * static_cast<size_t>(kSpan + 2 * op.head_dim), decode);
+    launch(exec, "attention_plain_decode", plain_decode_kernel,
+           Grid{static_cast<int>(rows * op.heads), kWays, 1}, kThreads,
+           sizeof(float) * static_cast<size_t>(kSpan + 2 * op.head_dim), decode);
   }
   launch(exec, "attention_merge", merge_kernel,
          Grid{static_cast<int>((rows * op.heads + kWarps - 1) / kWarps), 1, 1}, kThreads, 0, decode, rows);

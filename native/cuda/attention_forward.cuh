@@ -1,6 +1,7 @@
 // The forward pass on tensor cores: a block owns a tile of queries of one head, its warps 16 or 32 rows each,
-// and goes over the tiles of keys from the first to the diagonal (Dao 2023, FlashAttention-2). Keys and values
-// pass by turns, K0 V0 K1 V1 ..., through slots of shared memory; scores, weights and outputs stay in registers.
+// and goes over the tiles of keys from the first to the diagonal (Dao 2023, FlashAttention-2). Keys and
+// values pass by turns, K0 V0 K1 V1 ..., through slots of shared memory; scores, weights and outputs stay in
+// registers.
 #pragma once
 
 #include "cuda/attention_tile.cuh"
@@ -10,9 +11,9 @@ namespace fintune {
 namespace cuda {
 namespace attention {
 
-// Chosen for two to four warps on each of an SM's four schedulers, and so that nothing spills. On 80 warps of 32
-// rows halve what each product reads from shared memory, which is its second limit; the others have less tensor
-// throughput to feed, and need the room for more blocks.
+// Chosen for two to four warps on each of an SM's four schedulers, and so that nothing spills. On 80 warps of
+// 32 rows halve what each product reads from shared memory, which is its second limit; the others have less
+// tensor throughput to feed, and need the room for more blocks.
 template <int kFamily_, int kDim_>
 struct ForwardTile {
   static constexpr int kFamily = kFamily_, kDim = kDim_;

@@ -1,7 +1,7 @@
-// Attention by multiply-adds in f32: f32 activations, products whose operands must not be rounded, heads wider
-// than the tensor core kernels take, and devices without tensor cores for the type. Tiles of rows and columns
-// pass through shared memory as f32; 16 x 16 threads, of which a row of 16 shares a row of the tile, so that
-// softmax and the second product stay within half a warp.
+// Attention by multiply-adds in f32: f32 activations, products whose operands must not be rounded, heads
+// wider than the tensor core kernels take, and devices without tensor cores for the type. Tiles of rows and
+// columns pass through shared memory as f32; 16 x 16 threads, of which a row of 16 shares a row of the tile,
+// so that softmax and the second product stay within half a warp.
 #include <limits>
 
 #include "cuda/attention.cuh"
@@ -95,8 +95,8 @@ GPU_FN void clear(Four (&out)[kOwn][kFours]) {
   }
 }
 
-// kRows rows are owned (two a thread, or one), kColumns pass by; sized for the 64 KB of shared memory that every
-// device has.
+// kRows rows are owned (two a thread, or one), kColumns pass by; sized for the 64 KB of shared memory that
+// every device has.
 template <int kDim_, int kRows_, int kColumns_, int kRowTiles, int kColumnTiles, int kWeights>
 struct PlainShape {
   static constexpr int kDim = kDim_, kRows = kRows_, kColumns = kColumns_;
@@ -110,7 +110,11 @@ struct PlainShape {
 template <int kDim>
 using ForwardPlain = PlainShape<kDim, kDim == 256 ? 16 : 32, kDim == 256 ? 16 : 32, 1, 2, 1>;
 template <int kDim>
-using BackwardPlain = PlainShape<kDim, kDim == 64 ? 32 : 16, kDim == 64 ? 32 : kDim == 128 ? 16 : 8, 2, 2, 2>;
+using BackwardPlain = PlainShape<kDim, kDim == 64 ? 32 : 16,
+                                 kDim == 64    ? 32
+                                 : kDim == 128 ? 16
+                                               : 8,
+                                 2, 2, 2>;
 
 template <class P>
 GPU_KERNEL(kThreads, 1)

@@ -1,5 +1,5 @@
-// Which tile of which sequence a block works on. The host never reads cu_seqlens: it launches as many blocks as
-// there can be tiles, and each finds its own.
+// Which tile of which sequence a block works on. The host never reads cu_seqlens: it launches as many blocks
+// as there can be tiles, and each finds its own.
 #pragma once
 
 #include "cuda/attention.cuh"

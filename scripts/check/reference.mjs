@@ -60,8 +60,8 @@ export function swigluBackward(gate, up, dh, r = exact) {
 	return { dgate, dup };
 }
 
-/** Packed causal attention by whole rows of scores. */
-export function attention(q, k, v, s, r = exact) {
+/** Packed causal attention by whole rows of scores. `operand` rounds what becomes an operand of another product. */
+export function attention(q, k, v, s, r = exact, operand = exact) {
 	const tokens = s.lengths.reduce((a, b) => a + b, 0);
 	const y = new Float64Array(tokens * s.heads * s.dim);
 	const lse = new Float64Array(tokens * s.heads);
@@ -73,14 +73,14 @@ export function attention(q, k, v, s, r = exact) {
 		lse[(start + i) * s.heads + h] = r(max + r(Math.log(sum)));
 		for (let c = 0; c < s.dim; c++) {
 			let total = 0;
-			for (let j = 0; j <= i; j++) total = r(total + r(p[j] * v[((start + j) * s.kvHeads + g) * s.dim + c]));
+			for (let j = 0; j <= i; j++) total = r(total + r(operand(p[j]) * v[((start + j) * s.kvHeads + g) * s.dim + c]));
 			y[((start + i) * s.heads + h) * s.dim + c] = r(total / sum);
 		}
 	});
 	return { y, lse };
 }
 
-export function attentionBackward(q, k, v, y, lse, dy, s, r = exact) {
+export function attentionBackward(q, k, v, y, lse, dy, s, r = exact, operand = exact) {
 	const dq = new Float64Array(q.length);
 	const dk = new Float64Array(k.length);
 	const dv = new Float64Array(v.length);
@@ -92,11 +92,11 @@ export function attentionBackward(q, k, v, y, lse, dy, s, r = exact) {
 			const key = ((start + j) * s.kvHeads + g) * s.dim;
 			const score = r(s.scale * product(q, start + i, h, s.heads, k, start + j, g, s, r));
 			const p = r(Math.exp(r(score - lse[(start + i) * s.heads + h])));
-			const ds = r(p * r(product(dy, start + i, h, s.heads, v, start + j, g, s, r) - delta));
+			const ds = r(s.scale * operand(r(p * r(product(dy, start + i, h, s.heads, v, start + j, g, s, r) - delta))));
 			for (let c = 0; c < s.dim; c++) {
-				dv[key + c] = r(dv[key + c] + r(p * dy[row + c]));
-				dk[key + c] = r(dk[key + c] + r(r(s.scale * ds) * q[row + c]));
-				dq[row + c] = r(dq[row + c] + r(r(s.scale * ds) * k[key + c]));
+				dv[key + c] = r(dv[key + c] + r(operand(p) * dy[row + c]));
+				dk[key + c] = r(dk[key + c] + r(ds * q[row + c]));
+				dq[row + c] = r(dq[row + c] + r(ds * k[key + c]));
 			}
 		}
 	});
@@ -150,7 +150,7 @@ const dense = (values, operand) => Float64Array.from(values, operand);
 const times = (values, s, r) => values.map((x) => r(s * x));
 
 /**
- * x W^T + bias + sum of s_i (x A_i^T) B_i^T, and its gradients; da and db of the last adapter.
+ * x W^T + bias + sum of s_i (x A_i^T) B_i^T, and its gradients; da and db of the last adapter, dweight as if the weight were trained.
  * @param {{rows: number, inputs: number, outputs: number, ranks: readonly number[], scales: readonly number[]}} c
  * @param {{x: Numbers, w: Numbers, bias: Numbers, dy: Numbers, a: Numbers[], b: Numbers[]}} v
  */
@@ -170,7 +170,8 @@ export function linear(c, v, r = exact, operand = exact) {
 		da = multiply(transpose(du, rows, rank), x, rank, inputs, rows, r);
 		db = multiply(transpose(dy, rows, outputs), su, outputs, rank, rows, r);
 	});
-	return { y, u, dx, da, db };
+	const dweight = multiply(transpose(dy, rows, outputs), x, outputs, inputs, rows, r);
+	return { y, u, dx, da, db, dweight };
 }
 
 /** Log-probabilities of targets under softmax(h W^T), entropies, and the gradients for weights dL/dlogprob. */

@@ -2,10 +2,11 @@
  * Attention of 16-bit activations on the tensor cores of device simt, for each of the tile shapes that GPUs get:
  * sm_75 (f16 only), sm_80 and its like, sm_86 and its like.
  */
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { kernels, type Tensor } from "../../src/engine/kernels.js";
+import { expectEverySiteNeeded } from "../simt/sites.js";
 import { type AttentionShape, attention, attentionBackward } from "./reference.js";
-import { bf16, bitsEqual, errors, expectTwice, integers, normal, once, starts } from "./support.js";
+import { bf16, bitsEqual, errors, expectTwice, f16, integers, normal, once, starts } from "./support.js";
 
 type Half = "bf16" | "f16";
 interface Inputs {
@@ -26,36 +27,9 @@ const families = [
 ] as const;
 
 const tokensOf = (s: AttentionShape): number => s.lengths.reduce((a, b) => a + b, 0);
-const word = new Uint32Array(1);
-const float = new Float32Array(word.buffer);
-/** Rounds to f16, ties to even. */
-function f16(x: number): number {
-	float[0] = x;
-	const exponent = Math.max((((word[0] as number) >>> 23) & 255) - 127, -14);
-	const units = x * 2 ** (10 - exponent);
-	const down = Math.floor(units);
-	const rest = units - down;
-	const rounded = rest > 0.5 || (rest === 0.5 && down % 2 !== 0) ? down + 1 : down;
-	const value = rounded * 2 ** (exponent - 10);
-	return Math.abs(value) > 65504 ? Math.sign(x) * Number.POSITIVE_INFINITY : value;
-}
 /** What tensor cores do to the operands that the op computes itself. */
 const operands = { bf16, f16 };
 
-/** Numbers as a tensor of the type takes them: f16 as its bits. */
-function coded(values: Float32Array, dtype: Half): Float32Array | Uint16Array {
-	if (dtype === "bf16") return values;
-	return Uint16Array.from(values, (x) => {
-		const value = f16(x);
-		const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
-		if (Number.isNaN(x)) return 0x7e00;
-		if (!Number.isFinite(value)) return sign | 0x7c00;
-		float[0] = Math.abs(value);
-		const exponent = ((word[0] as number) >>> 23) - 127;
-		if (exponent < -14) return sign | (Math.abs(value) * 2 ** 24);
-		return sign | ((exponent + 15) << 10) | (((word[0] as number) >>> 13) & 0x3ff);
-	});
-}
 const rounded = (values: Float32Array, dtype: Half): Float32Array => values.map(operands[dtype]);
 
 function inputs(s: AttentionShape, dtype: Half, seed = 1): Inputs {
@@ -70,10 +44,13 @@ function run(s: AttentionShape, x: Inputs, dtype: Half, kept?: { y: Float32Array
 	// Within wider rows, `left` columns from their start: aligned for multiples of 8 only.
 	const put = (heads: number, values?: Float32Array): Tensor => {
 		const [cols, width] = [heads * s.dim, heads * s.dim + left];
-		if (left === 0) return kernels.tensor([tokens, cols], values && coded(values, dtype), { dtype, guard: true });
-		const outer = kernels.tensor([tokens, width], coded(new Float32Array(tokens * width).fill(Number.NaN), dtype), { dtype, guard: true });
+		if (left === 0) return kernels.tensor([tokens, cols], values, { dtype, guard: true });
+		const outer = kernels.tensor([tokens, width], new Float32Array(tokens * width).fill(Number.NaN), {
+			dtype,
+			guard: true,
+		});
 		const inner = outer.columns(left, cols);
-		inner.set(coded(values ?? new Float32Array(tokens * cols), dtype));
+		inner.set(values ?? new Float32Array(tokens * cols));
 		return inner;
 	};
 	const [q, k, v, dy] = [put(s.heads, x.q), put(s.kvHeads, x.k), put(s.kvHeads, x.v), put(s.heads, x.dy)];
@@ -83,9 +60,7 @@ function run(s: AttentionShape, x: Inputs, dtype: Half, kept?: { y: Float32Array
 	const given = kept ? { y: put(s.heads, kept.y), lse: kernels.tensor([tokens, s.heads], kept.lse) } : forward;
 	const out = { dq: put(s.heads), dk: put(s.kvHeads), dv: put(s.kvHeads) };
 	kernels.attentionBackward(q, k, v, given, dy, { ...options, ...out });
-	return Object.fromEntries(
-		Object.entries({ ...forward, ...out }).map(([name, t]) => [name, t.toFloat32Array()]),
-	) as Results;
+	return Object.fromEntries(Object.entries({ ...forward, ...out }).map(([name, t]) => [name, t.toFloat32Array()])) as Results;
 }
 
 function expectSame(a: Results, b: Results, what: string): void {
@@ -113,12 +88,6 @@ function expectTwicePlain(s: AttentionShape, dtype: Half, left = 0): void {
 }
 
 describe.skipIf(!simt).each(families)("attention on tensor cores, sm_%i, %s", (capability, dtype) => {
-	afterEach(() => {
-		simt?.setCapability(80);
-		simt?.setAsyncMode("random");
-		kernels.setDevice("cpu");
-	});
-
 	it.each([
 		[[129, 1, 0, 64], 2, 1, 64],
 		[[1, 127, 49], 2, 1, 128],
@@ -235,49 +204,61 @@ describe.skipIf(!simt).each(families)("attention on tensor cores, sm_%i, %s", (c
 		[[70], 14, 2, 64],
 		[[5, 33], 3, 3, 96],
 		[[300], 2, 2, 20],
-	] as const)("decodes within twice a plain loop, the same bits alone: lengths %j, %i / %i heads of %i", (lengths, heads, kvHeads, dim) => {
-		simt?.setCapability(capability);
-		const scale = 1 / Math.sqrt(dim);
-		const q = lengths.map((_, i) => rounded(normal(i, heads * dim), dtype));
-		const caches = lengths.map((n, i) => [10, 50].map((seed) => rounded(normal(seed + i, n * kvHeads * dim), dtype)));
-		const decode = (rows: readonly number[], left = 0): Float32Array => {
-			kernels.setDevice("simt");
-			const width = kvHeads * dim + left;
-			const cache = (values: Float32Array) => {
-				const outer = kernels.tensor(
-					[values.length / (kvHeads * dim) + 2, width],
-					coded(new Float32Array((values.length / (kvHeads * dim) + 2) * width).fill(Number.NaN), dtype),
-					{ dtype, guard: true },
-				);
-				const inner = outer.columns(left, kvHeads * dim);
-				const nan = new Float32Array(2 * kvHeads * dim).fill(Number.NaN);
-				inner.set(coded(Float32Array.from([...values, ...nan]), dtype));
-				return inner;
+	] as const)(
+		"decodes within twice a plain loop, the same bits alone: lengths %j, %i / %i heads of %i",
+		(lengths, heads, kvHeads, dim) => {
+			simt?.setCapability(capability);
+			const scale = 1 / Math.sqrt(dim);
+			const q = lengths.map((_, i) => rounded(normal(i, heads * dim), dtype));
+			const caches = lengths.map((n, i) => [10, 50].map((seed) => rounded(normal(seed + i, n * kvHeads * dim), dtype)));
+			const decode = (rows: readonly number[], left = 0): Float32Array => {
+				kernels.setDevice("simt");
+				const width = kvHeads * dim + left;
+				const cache = (values: Float32Array) => {
+					const outer = kernels.tensor(
+						[values.length / (kvHeads * dim) + 2, width],
+						new Float32Array((values.length / (kvHeads * dim) + 2) * width).fill(Number.NaN),
+						{ dtype, guard: true },
+					);
+					const inner = outer.columns(left, kvHeads * dim);
+					const nan = new Float32Array(2 * kvHeads * dim).fill(Number.NaN);
+					inner.set(Float32Array.from([...values, ...nan]));
+					return inner;
+				};
+				return kernels
+					.attentionDecode(
+						kernels.tensor(
+							[rows.length, heads * dim],
+							Float32Array.from(rows.flatMap((i) => [...(q[i] as Float32Array)])),
+							{ dtype },
+						),
+						rows.map((i) => cache(caches[i]?.[0] as Float32Array)),
+						rows.map((i) => cache(caches[i]?.[1] as Float32Array)),
+						kernels.tensor(
+							[rows.length],
+							Int32Array.from(rows, (i) => lengths[i] as number),
+						),
+						{ heads, kvHeads, scale, compute: dtype },
+					)
+					.toFloat32Array();
 			};
-			return kernels
-				.attentionDecode(
-					kernels.tensor([rows.length, heads * dim], coded(Float32Array.from(rows.flatMap((i) => [...(q[i] as Float32Array)])), dtype), { dtype }),
-					rows.map((i) => cache(caches[i]?.[0] as Float32Array)),
-					rows.map((i) => cache(caches[i]?.[1] as Float32Array)),
-					kernels.tensor([rows.length], Int32Array.from(rows, (i) => lengths[i] as number)),
-					{ heads, kvHeads, scale, compute: dtype },
-				)
-				.toFloat32Array();
-		};
-		const order = lengths.map((_, i) => i);
-		const got = decode(order);
-		expect(bitsEqual(decode(order, 3), got), "unaligned").toBe(true);
-		expect(bitsEqual(decode([...order].reverse()).slice(0, heads * dim), got.slice(-heads * dim)), "in another place").toBe(true);
-		lengths.forEach((n, t) => {
-			const [k, v] = caches[t] as [Float32Array, Float32Array];
-			const row = got.subarray(t * heads * dim, (t + 1) * heads * dim);
-			expect(bitsEqual(decode([t]), row.slice()), `row ${t} alone`).toBe(true);
-			const whole = new Float32Array(n * heads * dim);
-			whole.set(q[t] as Float32Array, (n - 1) * heads * dim);
-			const s = { lengths: [n], heads, kvHeads, dim, scale, lastOnly: true };
-			const last = (a: Float64Array) => a.subarray((n - 1) * heads * dim);
-			const loop = rounded(Float32Array.from(last(attention(whole, k, v, s, Math.fround, operands[dtype]).y)), dtype);
-			expectTwice(row, last(attention(whole, k, v, s).y), loop, `row ${t}`, 2 ** -22);
-		});
-	});
+			const order = lengths.map((_, i) => i);
+			const got = decode(order);
+			expect(bitsEqual(decode(order, 3), got), "unaligned").toBe(true);
+			expect(bitsEqual(decode([...order].reverse()).slice(0, heads * dim), got.slice(-heads * dim)), "in another place").toBe(
+				true,
+			);
+			lengths.forEach((n, t) => {
+				const [k, v] = caches[t] as [Float32Array, Float32Array];
+				const row = got.subarray(t * heads * dim, (t + 1) * heads * dim);
+				expect(bitsEqual(decode([t]), row.slice()), `row ${t} alone`).toBe(true);
+				const whole = new Float32Array(n * heads * dim);
+				whole.set(q[t] as Float32Array, (n - 1) * heads * dim);
+				const s = { lengths: [n], heads, kvHeads, dim, scale, lastOnly: true };
+				const last = (a: Float64Array) => a.subarray((n - 1) * heads * dim);
+				const loop = rounded(Float32Array.from(last(attention(whole, k, v, s, Math.fround, operands[dtype]).y)), dtype);
+				expectTwice(row, last(attention(whole, k, v, s).y), loop, `row ${t}`, 2 ** -22);
+			});
+		},
+	);
 });
