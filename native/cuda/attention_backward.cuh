@@ -43,6 +43,10 @@ struct PairSlots {
   }
 };
 
+struct alignas(16) StatsPair {
+  RowStats rows[2];
+};
+
 // Queries, dy and what belongs to their rows.
 template <class T, class Tile, int kFirst>
 struct QuerySlots : PairSlots<T, Tile, Tile::kQueries, kFirst, Tile::kQueries * sizeof(RowStats)> {
@@ -109,11 +113,11 @@ void backward_keys_kernel(Backward op) {
     constexpr int kTiles = Tile::kTiles, kQueries = Tile::kQueries;
     const Shape& shape = op.shape;
     const int kv_heads = shape.heads / shape.group, kv_head = gpu::block_x() % kv_heads;
-    const Work work = find_work(shape.sequences, Tile::kKeys, gpu::block_x() / kv_heads);
-    if (work.cost == 0) return;
-    const int first = (work.tiles - work.cost) * Tile::kKeys;
+    const Work work = find_work(shape.sequences, Side::Keys, Tile::kKeys, gpu::block_x() / kv_heads);
+    if (work.tile < 0) return;
+    const int first = work.tile * Tile::kKeys;
     const int own = gpu::warp() * 16 * kTiles;  // the warp's rows within the tile
-    const int first_query = first / kQueries * kQueries;
+    static_assert(Tile::kKeys % kQueries == 0, "queries that see keys of the tile begin with it");
 
     constexpr int kKeysAt = 0, kValuesAt = Tile::kKeys * 2 * Tile::kDim;
     QuerySlots<T, Tile, 2 * kValuesAt> slots;
@@ -125,7 +129,7 @@ void backward_keys_kernel(Backward op) {
       copy.begin(kValuesAt, v, first);
       copy.end(kValuesAt);
     }
-    int head = kv_head * shape.group, query = first_query;
+    int head = kv_head * shape.group, query = first;
     const int last_head = head + shape.group;
     slots.begin(op, work, head, query);
     slots.end();
@@ -144,14 +148,13 @@ void backward_keys_kernel(Backward op) {
       const int ahead = query - first - own;
       query += kQueries;
       if (query >= work.length) {
-        query = first_query;
+        query = first;
         ++head;
       }
       const int q = slots.take(), dy = q + slots.kTile;
       if (head < last_head) slots.begin(op, work, head, query);
       // Rows of the products are keys, columns are queries: some query of the tile sees a key of the warp.
       if (first + own < work.length && ahead + kQueries > 0) {
-        const RowStats* const stats = gpu::shared<RowStats>(q + slots.kStats) + 2 * t;
         const bool masked = ahead < 16 * kTiles - 1;
         const auto hidden = [&](int m, int n, int i) {
           return masked && ahead + 8 * n + 2 * t + i % 2 < 16 * m + 8 * (i / 2) + g;
@@ -159,25 +162,28 @@ void backward_keys_kernel(Backward op) {
         float p[kTiles][kQueries / 8][4], ds[kTiles][kQueries / 8][4];
         clear(p);
         product<T, Tile::kFamily, Tile::kDim, kTiles, kQueries>(p, left_k, q);
+        const StatsPair* const stats = gpu::shared<StatsPair>(q + slots.kStats) + t;
 #pragma unroll
-        for (int m = 0; m < kTiles; ++m) {
+        for (int n = 0; n < kQueries / 8; ++n) {
+          const StatsPair pair = stats[4 * n];
 #pragma unroll
-          for (int n = 0; n < kQueries / 8; ++n) {
+          for (int m = 0; m < kTiles; ++m) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-              p[m][n][i] = hidden(m, n, i) ? 0.0f : weight(p[m][n][i], c, stats[8 * n + i % 2].lse);
-              ds[m][n][i] = -stats[8 * n + i % 2].delta;
+              p[m][n][i] = hidden(m, n, i) ? 0.0f : weight(p[m][n][i], c, pair.rows[i % 2].lse);
             }
           }
         }
+        clear(ds);
         product<T, Tile::kFamily, Tile::kDim, kTiles, kQueries>(ds, left_v, dy);
 #pragma unroll
-        for (int m = 0; m < kTiles; ++m) {
+        for (int n = 0; n < kQueries / 8; ++n) {
+          const StatsPair pair = stats[4 * n];  // again: registers are what there is least of
 #pragma unroll
-          for (int n = 0; n < kQueries / 8; ++n) {
+          for (int m = 0; m < kTiles; ++m) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-              ds[m][n][i] = hidden(m, n, i) ? 0.0f : p[m][n][i] * ds[m][n][i];
+              ds[m][n][i] = hidden(m, n, i) ? 0.0f : p[m][n][i] * (ds[m][n][i] - pair.rows[i % 2].delta);
             }
           }
         }
@@ -206,9 +212,9 @@ void backward_queries_kernel(Backward op) {
     constexpr int kTiles = Tile::kTiles, kKeys = Tile::kKeys;
     const Shape& shape = op.shape;
     const int head = gpu::block_x() % shape.heads;
-    const Work work = find_work(shape.sequences, Tile::kQueries, gpu::block_x() / shape.heads);
-    if (work.cost == 0) return;
-    const int first = (work.cost - 1) * Tile::kQueries;
+    const Work work = find_work(shape.sequences, Side::Queries, Tile::kQueries, gpu::block_x() / shape.heads);
+    if (work.tile < 0) return;
+    const int first = work.tile * Tile::kQueries;
     const int own = gpu::warp() * 16 * kTiles;
     const int tiles = (gpu::min(work.length, first + Tile::kQueries) + kKeys - 1) / kKeys;
 

@@ -176,9 +176,9 @@ void forward_kernel(Forward op) {
   } else {
     const Shape& shape = op.shape;
     const int head = gpu::block_x() % shape.heads;
-    const Work work = find_work(shape.sequences, Tile::kQueries, gpu::block_x() / shape.heads);
-    if (work.cost == 0) return;
-    const int first = (work.cost - 1) * Tile::kQueries;
+    const Work work = find_work(shape.sequences, Side::Queries, Tile::kQueries, gpu::block_x() / shape.heads);
+    if (work.tile < 0) return;
+    const int first = work.tile * Tile::kQueries;
     const int own = gpu::warp() * 16 * Tile::kTiles;  // the warp's rows within the tile
     const int seen = gpu::min(work.length, first + Tile::kQueries);
     const int tiles = (seen + Tile::kKeys - 1) / Tile::kKeys;

@@ -122,9 +122,9 @@ void plain_forward_kernel(Forward op) {
   using Tile = PlainTile<P::kDim>;
   const Shape& shape = op.shape;
   const int head = gpu::block_x() % shape.heads;
-  const Work work = find_work(shape.sequences, P::kRows, gpu::block_x() / shape.heads);
-  if (work.cost == 0) return;
-  const int first = (work.cost - 1) * P::kRows;
+  const Work work = find_work(shape.sequences, Side::Queries, P::kRows, gpu::block_x() / shape.heads);
+  if (work.tile < 0) return;
+  const int first = work.tile * P::kRows;
   const int y = gpu::thread() / kSide, x = gpu::thread() % kSide;
   float* const queries = gpu::shared<float>();
   float* const keys = queries + P::kRowTile;
@@ -212,9 +212,9 @@ void plain_backward_keys_kernel(Backward op) {
   using Tile = PlainTile<P::kDim>;
   const Shape& shape = op.shape;
   const int kv_heads = shape.heads / shape.group, kv_head = gpu::block_x() % kv_heads;
-  const Work work = find_work(shape.sequences, P::kRows, gpu::block_x() / kv_heads);
-  if (work.cost == 0) return;
-  const int first = (work.tiles - work.cost) * P::kRows;
+  const Work work = find_work(shape.sequences, Side::Keys, P::kRows, gpu::block_x() / kv_heads);
+  if (work.tile < 0) return;
+  const int first = work.tile * P::kRows;
   const int y = gpu::thread() / kSide, x = gpu::thread() % kSide;
   float* const keys = gpu::shared<float>();
   float* const values = keys + P::kRowTile;
@@ -275,9 +275,9 @@ void plain_backward_queries_kernel(Backward op) {
   using Tile = PlainTile<P::kDim>;
   const Shape& shape = op.shape;
   const int head = gpu::block_x() % shape.heads;
-  const Work work = find_work(shape.sequences, P::kRows, gpu::block_x() / shape.heads);
-  if (work.cost == 0) return;
-  const int first = (work.cost - 1) * P::kRows;
+  const Work work = find_work(shape.sequences, Side::Queries, P::kRows, gpu::block_x() / shape.heads);
+  if (work.tile < 0) return;
+  const int first = work.tile * P::kRows;
   const int y = gpu::thread() / kSide, x = gpu::thread() % kSide;
   float* const queries = gpu::shared<float>();
   float* const dy = queries + P::kRowTile;

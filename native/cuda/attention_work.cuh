@@ -9,24 +9,30 @@ namespace fintune {
 namespace cuda {
 namespace attention {
 
-// A tile whose work is `cost` tiles of the other side: with causal masks tile cost - 1 of queries (it sees
-// keys 0 .. cost - 1), or tile tiles - cost of keys. cost 0: nothing is left for this block.
 struct Work {
   int start;  // first token of the sequence
   int length;
-  int tiles;
-  int cost;
+  int tile;  // -1: nothing is left for this block
 };
+
+// Whose tiles: what a tile costs is the number of tiles of the other side that it meets. Queries see the keys
+// before them, so their last tile is the dearest; of the keys it is the first.
+enum class Side { Queries, Keys };
 
 // At most that many tiles, whatever the lengths.
 inline int64_t most_tiles(const Sequences& s, int rows) { return s.tokens / rows + s.count; }
 
 // Whatever cu_seqlens holds, no token outside of the batch is touched.
-GPU_FN Work sequence_work(const Sequences& s, int sequence, int rows) {
+GPU_FN Work sequence_work(const Sequences& s, int sequence) {
   const int start = gpu::min(gpu::max(s.starts[sequence], 0), s.tokens);
   const int end = gpu::min(gpu::max(s.starts[sequence + 1], start), s.tokens);
-  return Work{start, end - start, (end - start + rows - 1) / rows, 0};
+  return Work{start, end - start, -1};
 }
+GPU_FN int tiles_of(const Work& work, int rows) {
+  return static_cast<int>(static_cast<unsigned>(work.length + rows - 1) / static_cast<unsigned>(rows));
+}
+// The tile of a cost from 1 to `tiles`.
+GPU_FN int tile_of_cost(Side side, int cost, int tiles) { return side == Side::Queries ? cost - 1 : tiles - cost; }
 
 GPU_FN int count_ones(uint32_t bits) {
   bits -= (bits >> 1) & 0x55555555u;
@@ -39,18 +45,18 @@ constexpr int kOrdered = 128;
 
 // The tiles of all sequences by falling cost, so that no long one starts last; equal ones in the sequences'
 // order. Every warp finds the same.
-GPU_FN Work ordered_work(const Sequences& s, int rows, int index) {
+GPU_FN Work ordered_work(const Sequences& s, Side side, int rows, int index) {
   constexpr int kEach = kOrdered / 32;
   int tiles[kEach];
   int all = 0, most = 0;
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
     const int sequence = gpu::lane() + 32 * i;
-    tiles[i] = sequence < s.count ? sequence_work(s, sequence, rows).tiles : 0;
+    tiles[i] = sequence < s.count ? tiles_of(sequence_work(s, sequence), rows) : 0;
     all += tiles[i];
     most = gpu::max(most, tiles[i]);
   }
-  if (index >= gpu::warp_sum(all)) return Work{0, 0, 0, 0};
+  if (index >= gpu::warp_sum(all)) return Work{0, 0, -1};
   // The least cost such that no more than `index` tiles cost more.
   int low = 1, high = gpu::warp_max(most), before = 0;
   while (low < high) {
@@ -78,13 +84,13 @@ GPU_FN Work ordered_work(const Sequences& s, int rows, int index) {
     if (chosen != 0) found = 32 * i + count_ones(chosen - 1);
     rank -= count_ones(having);
   }
-  Work work = sequence_work(s, found, rows);
-  work.cost = low;
+  Work work = sequence_work(s, found);
+  work.tile = tile_of_cost(side, low, tiles_of(work, rows));
   return work;
 }
 
 // Sequence s owns the blocks from starts[s] / rows + s on: at least as many as it has tiles.
-GPU_FN Work searched_work(const Sequences& s, int rows, int index) {
+GPU_FN Work searched_work(const Sequences& s, Side side, int rows, int index) {
   int low = 0, count = s.count;
   while (count > 1) {
     const int step = (count + 31) / 32;
@@ -94,15 +100,15 @@ GPU_FN Work searched_work(const Sequences& s, int rows, int index) {
     low += last;
     count = gpu::min(step, count - last);
   }
-  Work work = sequence_work(s, low, rows);
-  const int place = index - (s.starts[low] / rows + low);
-  work.cost = place >= 0 && place < work.tiles ? work.tiles - place : 0;
+  Work work = sequence_work(s, low);
+  const int place = index - (s.starts[low] / rows + low), tiles = tiles_of(work, rows);
+  if (place >= 0 && place < tiles) work.tile = tile_of_cost(side, tiles - place, tiles);
   return work;
 }
 
 // Work of block `index` on tiles of `rows` tokens.
-GPU_FN Work find_work(const Sequences& s, int rows, int index) {
-  return s.count <= kOrdered ? ordered_work(s, rows, index) : searched_work(s, rows, index);
+GPU_FN Work find_work(const Sequences& s, Side side, int rows, int index) {
+  return s.count <= kOrdered ? ordered_work(s, side, rows, index) : searched_work(s, side, rows, index);
 }
 
 }  // namespace attention

@@ -67,7 +67,7 @@ function attentionRun(door, s, x, backward) {
 	const tokens = sum(s.lengths);
 	const put = (values, heads) => door.act([tokens, heads * s.dim], values);
 	const [q, k, v] = [put(x.q, s.heads), put(x.k, s.kvHeads), put(x.v, s.kvHeads)];
-	const options = { cuSeqlens: door.i32(starts(s.lengths)), heads: s.heads, kvHeads: s.kvHeads };
+	const options = { cuSeqlens: door.i32(starts(s.lengths)), heads: s.heads, kvHeads: s.kvHeads, compute: door.dtype };
 	const forward = door.kernels.attention(q, k, v, {
 		...options,
 		y: put(undefined, s.heads),
@@ -241,7 +241,7 @@ export const opTable = [
 		real: realAttention,
 		inputs: attentionInputs,
 		run: (door, s, x) => attentionRun(door, s, x, false),
-		plain: (s, x, r) => plain.attention(x.q, x.k, x.v, withScale(s), r),
+		plain: (s, x, r, operand) => plain.attention(x.q, x.k, x.v, withScale(s), r, operand),
 		results: { y: { act: true }, lse: {} },
 	},
 	{
@@ -250,9 +250,9 @@ export const opTable = [
 		real: realAttention,
 		inputs: attentionInputs,
 		run: (door, s, x) => attentionRun(door, s, x, true),
-		plain(s, x, r, _operand, store) {
-			const { y, lse } = plain.attention(x.q, x.k, x.v, withScale(s), r);
-			return plain.attentionBackward(x.q, x.k, x.v, y.map(store), lse, x.dy, withScale(s), r);
+		plain(s, x, r, operand, store) {
+			const { y, lse } = plain.attention(x.q, x.k, x.v, withScale(s), r, operand);
+			return plain.attentionBackward(x.q, x.k, x.v, y.map(store), lse, x.dy, withScale(s), r, operand);
 		},
 		results: { dq: { act: true, unit: 2 }, dk: { act: true, unit: 2 }, dv: { act: true, unit: 2 } },
 	},
@@ -273,17 +273,17 @@ export const opTable = [
 			const caches = (all) => all.map((values, i) => door.act([s.lengths[i], s.kvHeads * s.dim], values));
 			const [q, y] = [x.q, undefined].map((values) => door.act([s.lengths.length, s.heads * s.dim], values));
 			const { heads, kvHeads } = s;
-			door.kernels.attentionDecode(q, caches(x.keys), caches(x.values), door.i32(s.lengths), { heads, kvHeads, y });
+			door.kernels.attentionDecode(q, caches(x.keys), caches(x.values), door.i32(s.lengths), { heads, kvHeads, compute: door.dtype, y });
 			return { y: floats(y) };
 		},
-		plain(s, x, r) {
+		plain(s, x, r, operand) {
 			const size = s.heads * s.dim;
 			const y = s.lengths.flatMap((n, t) => {
 				// As the last row of a whole sequence.
 				const q = new Float32Array(n * size);
 				q.set(x.q.subarray(t * size, (t + 1) * size), (n - 1) * size);
 				const shape = { ...withScale(s), lengths: [n], lastOnly: true };
-				return [...plain.attention(q, x.keys[t], x.values[t], shape, r).y.subarray((n - 1) * size)];
+				return [...plain.attention(q, x.keys[t], x.values[t], shape, r, operand).y.subarray((n - 1) * size)];
 			});
 			return { y: Float64Array.from(y) };
 		},

@@ -60,7 +60,7 @@ export function swigluBackward(gate, up, dh, r = exact) {
 	return { dgate, dup };
 }
 
-/** Packed causal attention by whole rows of scores. `operand` rounds the operands of products that the op computes. */
+/** Packed causal attention by whole rows of scores. `operand` rounds what becomes an operand of another product. */
 export function attention(q, k, v, s, r = exact, operand = exact) {
 	const tokens = s.lengths.reduce((a, b) => a + b, 0);
 	const y = new Float64Array(tokens * s.heads * s.dim);
