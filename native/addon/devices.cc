@@ -9,12 +9,14 @@ namespace fintune {
 namespace addon {
 
 std::vector<DeviceInfo> device_infos() {
-  std::vector<DeviceInfo> infos = {{"cpu", "cpu", cpu_has_bf16()}};
+  std::vector<DeviceInfo> infos = {{"cpu", "cpu", cpu_has_bf16(), ""}};
   for (const cuda::Gpu& gpu : cuda::survey(false).gpus) {
-    if (gpu.refused.empty())
-      infos.push_back({"cuda:" + std::to_string(gpu.index), "cuda", gpu.capability >= 80});
+    if (!gpu.refused.empty()) continue;
+    const std::string library = cuda::products().library;
+    infos.push_back({"cuda:" + std::to_string(gpu.index), "cuda", gpu.capability >= 80,
+                     library.empty() ? "own" : library});
   }
-  if (simt::present()) infos.push_back({"simt", "simt", simt::capability() >= 80});
+  if (simt::present()) infos.push_back({"simt", "simt", simt::capability() >= 80, ""});
   return infos;
 }
 

@@ -14,9 +14,6 @@ namespace fintune {
 namespace addon {
 namespace {
 
-// The device that the public kernels compute on.
-Device& kernel_device() { return host_device(); }
-
 constexpr int64_t kBlock = int64_t{1} << 20;
 
 // {from, to}: all of a contiguous tensor into another of the same size and type, on all threads.
@@ -27,14 +24,17 @@ Napi::Value copy_tensor(const Napi::CallbackInfo& info) {
   require(from.contiguous() && to.contiguous() && from.dtype() == to.dtype() && from.count() == to.count(),
           "copyTensor: expected two contiguous tensors of one type and size, found ", from.count(), " of ",
           dtype_name(from.dtype()), " and ", to.count(), " of ", dtype_name(to.dtype()));
+  State& s = state(info.Env());
+  Device& device = kernel_device(s);
+  require(&from.device() == &device && &to.device() == &device, "copyTensor: expected tensors on ",
+          device.name(), ", found them on ", from.device().name(), " and ", to.device().name());
   const int64_t bytes = from.count() * static_cast<int64_t>(dtype_size(from.dtype()));
   const char* source = static_cast<const char*>(from.data());
   char* target = static_cast<char*>(to.data());
-  if (!kernel_device().is_host()) {
-    kernel_device().copy(target, source, static_cast<size_t>(bytes));
+  if (!device.is_host()) {
+    device.copy(target, source, static_cast<size_t>(bytes));
     return info.Env().Undefined();
   }
-  State& s = state(info.Env());
   if (!s.kernel_threads) s.kernel_threads = std::make_unique<ThreadPool>(0);
   s.kernel_threads->parallel_for((bytes + kBlock - 1) / kBlock, [&](int64_t task, int) {
     const int64_t first = task * kBlock;
@@ -44,17 +44,21 @@ Napi::Value copy_tensor(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value start_timer(const Napi::CallbackInfo& info) {
-  kernel_device().start_timer();
+  State& s = state(info.Env());
+  kernel_device(s).start_timer();
+  s.timing = true;
   return info.Env().Undefined();
 }
 
 // Milliseconds.
 Napi::Value stop_timer(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), kernel_device().stop_timer() * 1e3);
+  State& s = state(info.Env());
+  s.timing = false;
+  return Napi::Number::New(info.Env(), kernel_device(s).stop_timer() * 1e3);
 }
 
 Napi::Value launches(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(kernel_device().launches()));
+  return Napi::Number::New(info.Env(), static_cast<double>(kernel_device(state(info.Env())).launches()));
 }
 
 }  // namespace

@@ -125,6 +125,7 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
     object.Set("name", device.name);
     object.Set("kind", device.kind);
     object.Set("bf16", Napi::Boolean::New(env, device.bf16));
+    if (!device.gemm.empty()) object.Set("gemm", device.gemm);
     array[array.Length()] = object;
   }
   return array;

@@ -21,6 +21,10 @@ Survey survey(bool measure) {
   return s;
 }
 
+Products products() { return {"", kReason}; }
+
+void set_product_libraries(const std::vector<std::string>&) {}
+
 Backend backend(int index) { fail(ErrorCode::Device, "cuda:", index, ": ", kReason); }
 
 }  // namespace cuda

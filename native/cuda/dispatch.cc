@@ -8,6 +8,8 @@
 #include "core/error.h"
 #include "cuda/device.h"
 #include "cuda/errors.h"
+#include "cuda/gemm_library.h"
+#include "cuda/ops.h"
 
 namespace fintune {
 namespace cuda {
@@ -66,6 +68,17 @@ Survey survey(bool measure) {
   if (count > 0 && !usable) s.reason = "no GPU can be used: " + s.gpus[0].refused;
   return s;
 }
+
+Products products() {
+  try {
+    const GemmLibrary used = gemm_library();
+    return {used.name, used.reason};
+  } catch (const Error& e) {
+    return {"", e.what()};
+  }
+}
+
+void set_product_libraries(const std::vector<std::string>& files) { set_gemm_library_files(files); }
 
 Backend backend(int index) {
   // Never destroyed: when a process ends, the driver may be gone before static objects are.

@@ -14,6 +14,8 @@ export interface ComparableFigure {
 	shape: string;
 	dtype: string;
 	samples_ms: readonly number[];
+	/** The other program that wrote the line. */
+	peer?: string;
 }
 
 /** now / earlier of the median times, so that less than 1 is faster. */
@@ -61,8 +63,8 @@ const keyOf = ({ op, shape, dtype }: ComparableFigure): string => `${op} ${shape
 const yardsticks = ["gemm", "copy"];
 
 /**
- * Pairs figures by op, shape and dtype. Yardsticks in both lists tell what the machine itself has changed; another
- * program's lines bring none, unless it ran at the same time.
+ * Pairs figures by op, shape and dtype. Yardsticks in both lists tell what the machine itself has changed; those of
+ * another program also tell how it multiplies, so they excuse nothing.
  */
 export function compareFigures(now: readonly ComparableFigure[], earlier: readonly ComparableFigure[]): Comparison[] {
 	const before = new Map(earlier.map((figure) => [keyOf(figure), figure]));
@@ -70,15 +72,16 @@ export function compareFigures(now: readonly ComparableFigure[], earlier: readon
 		const other = before.get(keyOf(figure));
 		if (!other) return [];
 		const { op, shape, dtype } = figure;
-		return [{ op, shape, dtype, ...ratioOf(figure.samples_ms, other.samples_ms) }];
+		const excuses = yardsticks.includes(op) && other.peer === undefined;
+		return [{ op, shape, dtype, excuses, ...ratioOf(figure.samples_ms, other.samples_ms) }];
 	});
-	const drift = pairs.filter(({ op }) => yardsticks.includes(op));
-	return pairs.map((pair) => ({
+	const drift = pairs.filter(({ excuses }) => excuses);
+	return pairs.map(({ excuses, ...pair }) => ({
 		...pair,
 		ratio: rounded(pair.ratio),
 		low: rounded(pair.low),
 		high: rounded(pair.high),
-		verdict: verdictOf(pair, yardsticks.includes(pair.op) ? [] : drift),
+		verdict: verdictOf(pair, excuses ? [] : drift),
 	}));
 }
 
@@ -114,9 +117,9 @@ export function readFigures(path: string): ComparableFigure[] {
 		if (!Array.isArray(samples) || samples.length === 0 || !samples.every((ms) => typeof ms === "number" && ms > 0)) {
 			throw malformed(`samples_ms ${JSON.stringify(samples)?.slice(0, 40) ?? "missing"}`);
 		}
-		const { op, shape, dtype } = figure;
+		const { op, shape, dtype, peer } = figure;
 		if (typeof op !== "string" || typeof shape !== "string" || typeof dtype !== "string") throw malformed(line.slice(0, 80));
-		figures.push({ op, shape, dtype, samples_ms: samples });
+		figures.push({ op, shape, dtype, samples_ms: samples, ...(typeof peer === "string" ? { peer } : {}) });
 	}
 	if (figures.length === 0) throw new FintuneError("E_DATA_EMPTY", "there is no figure", { where: path });
 	return figures;

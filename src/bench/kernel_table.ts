@@ -55,7 +55,7 @@ export function kernelTable(
 			percent(f.pct_measured_gemm_peak),
 			digits(f.gbs),
 			percent(f.pct_measured_copy),
-			f.deterministic ? "yes" : "NO",
+			f.deterministic === null ? noValue : f.deterministic ? "yes" : "NO",
 			...(launches ? [f.launches === null ? noValue : String(f.launches)] : []),
 			...(comparisons ? versus : []),
 		];

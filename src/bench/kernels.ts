@@ -6,7 +6,7 @@ import type { NativeDevice } from "../engine/binding.js";
 import { kernels } from "../engine/kernels.js";
 import type { ComputeDtype } from "../engine/types.js";
 import { repeats } from "./bits.js";
-import { type MachineFacts, machineFacts, useDevice } from "./device.js";
+import { type MachineFacts, machineFacts } from "./machine.js";
 import { productDtype, shapeText } from "./op.js";
 import type { OpCase } from "./registry.js";
 import { BenchTensors } from "./tensors.js";
@@ -28,8 +28,8 @@ export interface KernelFigure {
 	/** Shares, in percent, of what the square product and the copy of the same rounds reached. */
 	pct_measured_gemm_peak: number | null;
 	pct_measured_copy: number | null;
-	/** Two runs made the same bits. */
-	deterministic: boolean;
+	/** Two runs made the same bits; null: of a yardstick, which is only timed. */
+	deterministic: boolean | null;
 	/** Kernels that one run starts; null where ops are plain functions. */
 	launches: number | null;
 	/** Milliseconds of every round. */
@@ -57,7 +57,7 @@ export interface KernelBenchOptions {
  */
 export async function* benchKernels(options: KernelBenchOptions): AsyncGenerator<KernelFigure> {
 	const { cases, device, dtype, rounds } = options;
-	useDevice(device);
+	kernels.setDevice(device.name);
 	kernels.setThreads(options.threads);
 	const machine = machineFacts(device, options.threads);
 	const product = productDtype(dtype);
@@ -118,13 +118,14 @@ export async function* benchKernels(options: KernelBenchOptions): AsyncGenerator
 				peak: op === "gemm" ? stick.flops / median(samples) : null,
 				copied: op === "copy" ? stick.bytes / median(samples) : null,
 				samples,
-				deterministic: true,
+				deterministic: null,
 				launches: countLaunches(stick),
 				machine,
 			});
 		}
 	} finally {
 		yardsticks.dispose();
+		kernels.setDevice("cpu");
 	}
 }
 
@@ -139,7 +140,7 @@ interface Measured {
 	peak: number | null;
 	copied: number | null;
 	samples: ArrayLike<number>;
-	deterministic: boolean;
+	deterministic: boolean | null;
 	launches: number | null;
 	machine: MachineFacts;
 }

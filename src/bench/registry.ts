@@ -13,6 +13,7 @@ import { adamw, globalNorm } from "./ops/optimizer.js";
 import { preferenceLoss } from "./ops/preference.js";
 import { rmsnormBackward, rmsnormForward } from "./ops/rmsnorm.js";
 import { ropeBackward, ropeForward, ropeTables } from "./ops/rope.js";
+import { gatherRows, scatterRows, storeRows } from "./ops/rows.js";
 import { sampleDraw, sampleGreedy } from "./ops/sample.js";
 import { swigluBackward, swigluForward } from "./ops/swiglu.js";
 
@@ -32,6 +33,9 @@ export const opBenches: readonly OpBench[] = [
 	attentionDecode,
 	swigluForward,
 	swigluBackward,
+	gatherRows,
+	scatterRows,
+	storeRows,
 	linearLogprobForward,
 	linearLogprobBackward,
 	preferenceLoss,

@@ -13,7 +13,7 @@ import { resolveModel } from "../engine/resolve.js";
 import type { Trainer } from "../engine/trainer.js";
 import type { ComputeDtype, MemoryPlan, ModelConfig, TrainerOptions } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
-import { type MachineFacts, machineFacts, useDevice } from "./device.js";
+import { type MachineFacts, machineFacts } from "./machine.js";
 import { isModelShape, modelShape, modelShapeNames, unknownShape } from "./model_shapes.js";
 import { productDtype } from "./op.js";
 import { planStep, randomBatch, type StepPlan } from "./step_batch.js";
@@ -133,7 +133,7 @@ export async function benchTrain(options: TrainBenchOptions): Promise<TrainFigur
 	});
 	checkMemory(planned, device);
 	options.onProgress?.(`opening ${subject.label}`);
-	useDevice(device);
+	kernels.setDevice(device.name);
 	kernels.setThreads(threads);
 	const model = await openSubject(subject, open);
 	let yardsticks: Yardsticks | undefined;
@@ -197,6 +197,7 @@ export async function benchTrain(options: TrainBenchOptions): Promise<TrainFigur
 	} finally {
 		yardsticks?.dispose();
 		model.dispose();
+		kernels.setDevice("cpu");
 	}
 }
 

@@ -244,6 +244,8 @@ export interface NativeDevice {
 	kind: "cpu" | "cuda" | "simt";
 	/** bf16 is multiplied by the hardware. */
 	bf16: boolean;
+	/** GPUs: what makes dense products, "cuBLASLt 13.0.2 (file)", or "own" where that is absent. */
+	gemm?: string;
 }
 
 /** One GPU as the CUDA driver shows it. */
@@ -267,6 +269,10 @@ export interface NativeGpuInfo {
 	gpus: NativeGpu[];
 	/** Why there is no GPU that can be used; null where there is one. */
 	reason: string | null;
+	/** The library that multiplies large matrices, e.g. "cuBLASLt 13.1.0 (libcublasLt.so.13)"; null: our own kernels. */
+	productLibrary: string | null;
+	/** Why it is our own kernels. */
+	whyOwnProducts: string | null;
 }
 
 /** Section: model, trainer, generator, devices. */
@@ -288,6 +294,8 @@ export interface NativeEngine {
 	deviceLaunches(device: string): number;
 	/** `measure` opens every GPU to learn how much of its memory is free, which takes a moment. */
 	gpuInfo(measure: boolean): NativeGpuInfo;
+	/** Files that may be cuBLASLt, tried before the system's own; heeded until the first product. */
+	setProductLibraries(files: string[]): void;
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
 }
 /** Shapes of an adapter to plan for: module name and rank. */
@@ -363,8 +371,6 @@ export interface NativeKernels {
 	/** Where kernels run, and where new tensors lie: a name of {@link NativeEngine.devices}. */
 	device(): string;
 	setDevice(name: string): void;
-	/** Names of the functions above that the device has. */
-	ops(): string[];
 	/** Test builds only. */
 	simt?: NativeSimt;
 }
@@ -393,6 +399,8 @@ export interface NativeSimt {
 	enableAllSites(): void;
 	/** Kernels started since the process began. */
 	launches(): number;
+	/** Memory accesses and meetings of their threads: what they cost. */
+	work(): number;
 }
 
 /** Everything that the addon exports. */

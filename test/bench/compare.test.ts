@@ -44,6 +44,11 @@ describe("a comparison", () => {
 		expect(verdicts(now, then)).toEqual({ a: "same", b: "slower", gemm: "slower", copy: "same" });
 	});
 
+	it("forgives nothing on account of another program", () => {
+		const then = [figure("a", 1, 1), figure("gemm", 5, 3)].map((f) => ({ ...f, peer: "torch" }));
+		expect(verdicts([figure("a", 1.5, 5), figure("gemm", 7.5, 7)], then)).toEqual({ a: "slower", gemm: "slower" });
+	});
+
 	it("pairs by op, shape and dtype", () => {
 		const now = [figure("a", 1, 1), { ...figure("a", 1, 2), dtype: "bf16" }, { ...figure("a", 1, 3), shape: "T=2" }];
 		const compared = compareFigures(now, [figure("a", 1, 4), figure("z", 1, 5)]);
@@ -68,7 +73,10 @@ describe("an earlier file", () => {
 
 	it("is read line by line; lines of other benchmarks are left out", () => {
 		const line = JSON.stringify({ ...figure("a", 1, 1), peer: "torch" });
-		expect(read(`${line}\n\n{"bench":"train"}\n${line}\n`)).toHaveLength(2);
+		expect(read(`${line}\n\n{"bench":"train"}\n${line}\n`)).toEqual([
+			{ ...figure("a", 1, 1), peer: "torch" },
+			{ ...figure("a", 1, 1), peer: "torch" },
+		]);
 	});
 
 	it.each([

@@ -21,14 +21,27 @@ const covered: Record<string, string[]> = {
 	loraLinear: ["linear_forward"],
 	loraLinearBackward: ["linear_backward"],
 	linearLogprob: ["linear_logprob_forward", "linear_logprob_backward"],
+	gatherRows: ["gather_rows"],
+	scatterRows: ["scatter_rows"],
+	storeRows: ["store_rows"],
 	adamw: ["adamw"],
 	globalNorm: ["global_norm"],
-	sample: ["sample_greedy", "sample_draw"],
+	sampleRows: ["sample_greedy", "sample_draw"],
 	preferenceLoss: ["preference_loss"],
 };
 /** Made of the above, or not arithmetic. */
-const others = ["tensor", "linearCrossEntropy", "samplingDistribution", "dpoLoss", "copy", "startTimer", "stopTimer", "launches"];
-const settings = ["isas", "isa", "setIsa", "threads", "setThreads", "devices", "device", "setDevice"];
+const others = [
+	"tensor",
+	"linearCrossEntropy",
+	"sample",
+	"samplingDistribution",
+	"dpoLoss",
+	"copy",
+	"startTimer",
+	"stopTimer",
+	"launches",
+];
+const settings = ["isas", "isa", "setIsa", "threads", "setThreads", "devices", "device", "setDevice", "simt"];
 
 it("times every public kernel", () => {
 	const known = [...Object.keys(covered), ...others, ...settings];

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type AddonSurroundings, addonCandidates } from "../../src/engine/addon_table.js";
-import { describeDriver, driverVersion, findDriver } from "../../src/engine/driver.js";
+import { describeDriver, driverVersion, findCublasLt, findDriver } from "../../src/engine/driver.js";
 
 const root = "/app";
 const cpu = "/app/prebuilds/linux-x64/fintune.node-napi.glibc.node";
@@ -95,6 +95,21 @@ describe("signs of a driver", () => {
 		});
 		put("/opt/driver/libcuda.so.1");
 		expect(findDriver({ LD_LIBRARY_PATH: "relative:/opt/driver" }, machine).library).toBe("/opt/driver/libcuda.so.1");
+	});
+
+	it("go with copies of cuBLASLt, of toolkits and Python packages, the newest first", () => {
+		const wheel = "/venv/lib/python3.12/site-packages/nvidia";
+		put("/usr/local/cuda/lib64/libcublasLt.so.12");
+		put("/usr/local/cuda/lib64/libcublasLt.so");
+		put(`${wheel}/cu13/lib/libcublasLt.so.13`);
+		put(`${wheel}/cublas/lib/libcublasLt.so.12`);
+		const all = findCublasLt({ VIRTUAL_ENV: "/venv", HOME: "/home/someone", CUDA_PATH: "relative" }, machine);
+		expect(all).toEqual([
+			`${wheel}/cu13/lib/libcublasLt.so.13`,
+			"/usr/local/cuda/lib64/libcublasLt.so.12",
+			`${wheel}/cublas/lib/libcublasLt.so.12`,
+		]);
+		expect(findCublasLt({}, join(machine, "venv"))).toEqual([]);
 	});
 
 	it("include the version in both forms of the kernel module's line", () => {

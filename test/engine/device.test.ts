@@ -19,7 +19,8 @@ const h100 = {
 const v100 = { ...h100, index: 1, name: "Tesla V100", capability: 70, refused: "compute capability 7.0: too old" };
 
 const missing = (wanted: string, info: NativeGpuInfo) => missingDevice(wanted, ["cpu"], () => info);
-const without = (reason: string): NativeGpuInfo => ({ build, driver: 0, gpus: [], reason });
+const products = { productLibrary: null, whyOwnProducts: "no libcublasLt.so.13" };
+const without = (reason: string): NativeGpuInfo => ({ build, driver: 0, gpus: [], reason, ...products });
 
 describe("a device that is not there", () => {
 	it("is explained", () => {
@@ -30,7 +31,7 @@ describe("a device that is not there", () => {
 		const noCuda = missing("cuda:1", { ...without("this build has no CUDA"), build: null });
 		expect(noCuda.message).toContain("fintune doctor");
 
-		const info: NativeGpuInfo = { build, driver: 13000, gpus: [h100, v100], reason: null };
+		const info: NativeGpuInfo = { build, driver: 13000, gpus: [h100, v100], reason: null, ...products };
 		expect(missing("cuda:9", info).message).toContain("cuda:0 (NVIDIA H100 80GB HBM3) or cuda:1 (Tesla V100), found cuda:9");
 		expect(missing("cuda:1", info).message).toContain("Tesla V100 cannot be used: compute capability 7.0: too old");
 	});
@@ -42,8 +43,9 @@ describe("a device that is not there", () => {
 
 describe("doctor's lines", () => {
 	it("show the GPUs", () => {
-		expect(cudaLines({ build, driver: 13010, gpus: [h100, v100], reason: null }, "NVIDIA driver 590.1")).toEqual([
+		expect(cudaLines({ build, driver: 13010, gpus: [h100, v100], reason: null, ...products }, "NVIDIA driver 590.1")).toEqual([
 			["cuda", "CUDA 13.0 for sm_75, 80, 90a and PTX of 90; needs driver 580 or newer"],
+			["products", "fintune's own kernels: no libcublasLt.so.13"],
 			["driver", "NVIDIA driver 590.1, up to CUDA 13.1"],
 			["cuda:0", "NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, 79.0 GiB free of 80.0 GiB"],
 			["cuda:1", expect.stringMatching(/^Tesla V100, sm_70, .*: cannot be used: compute capability 7\.0: too old$/)],

@@ -3,7 +3,7 @@ import { kernels } from "../../src/engine/kernels.js";
 import { hasShared, numericFact, whyNoShared } from "../shared.js";
 import { expectClose, expectSameBits, golden, normal, Surroundings, stored, targets, use } from "./support.js";
 
-describe.each(targets("rope"))("rope, %s", (isa) => {
+describe.each(targets)("rope, %s", (isa) => {
 	it("equals the golden with its tables, forward and backward", async () => {
 		use(isa);
 		const g = await golden("rope");

@@ -1,5 +1,5 @@
 /**
- * Where a benchmark computes, and what is known about that machine: without it a figure says nothing.
+ * What is known about the machine that a benchmark runs on: without it a figure says nothing.
  * @module
  */
 import { spawnSync } from "node:child_process";
@@ -7,22 +7,7 @@ import { cpus, platform, release, totalmem } from "node:os";
 import { arch } from "node:process";
 import type { NativeDevice } from "../engine/binding.js";
 import { cpuInfo } from "../engine/cpu_info.js";
-import { kernels } from "../engine/kernels.js";
-import { FintuneError } from "../errors.js";
 import { codeIdentity } from "../version.js";
-
-/** Lets the public kernels compute on a device. */
-export function useDevice(device: NativeDevice): void {
-	const door = kernels as { setDevice?: (name: string) => void };
-	if (door.setDevice) door.setDevice(device.name);
-	else if (device.kind !== "cpu") {
-		throw new FintuneError("E_DEVICE", "the kernels of this build compute on the CPU only", {
-			where: "device",
-			expected: "cpu",
-			found: device.name,
-		});
-	}
-}
 
 /** One GPU as its driver's own tool describes it. */
 export interface GpuFacts {

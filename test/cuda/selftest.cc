@@ -1,0 +1,250 @@
+// Cases about CudaDevice and the CUDA backend's door on a runtime without GPUs (fake_runtime.h).
+// test/cuda/device.test.ts compiles and runs them one by one.
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "core/error.h"
+#include "cuda/device.h"
+#include "cuda/dispatch.h"
+#include "fake_runtime.h"
+
+using namespace fintune;
+
+namespace {
+
+constexpr size_t kMiB = size_t{1} << 20;
+
+const fake::Machine kOne = {13000, cudaSuccess, {{"Fake H100", 90, 256 * kMiB}}};
+const fake::Machine kTwo = {
+    13000, cudaSuccess, {{"Fake H100", 90, 256 * kMiB}, {"Fake V100", 70, 16 * kMiB}}};
+
+void expect(bool holds, const std::string& what) {
+  if (!holds) throw std::runtime_error(what);
+}
+
+// fn must throw this code, with all parts in the message.
+void expect_error(ErrorCode code, const std::vector<std::string>& parts, const std::function<void()>& fn) {
+  try {
+    fn();
+  } catch (const Error& e) {
+    expect(e.code() == code, std::string("wrong code: ") + e.what());
+    for (const std::string& part : parts) {
+      expect(std::string(e.what()).find(part) != std::string::npos,
+             "\"" + part + "\" is not in: " + e.what());
+    }
+    return;
+  }
+  throw std::runtime_error("nothing was thrown, expected: " + parts[0]);
+}
+
+cuda::CudaDevice& open() {
+  fake::set_machine(kOne);
+  return static_cast<cuda::CudaDevice&>(*cuda::backend(0).device);
+}
+
+std::vector<unsigned char> pattern(size_t n, unsigned seed) {
+  std::vector<unsigned char> bytes(n);
+  for (size_t i = 0; i < n; ++i) bytes[i] = static_cast<unsigned char>((i * 31 + seed * 97) >> 3 ^ seed);
+  return bytes;
+}
+
+void set_to_seven(int* target) { *target = 7; }
+
+cuda::Launch launch_of(const char* name, size_t shared_bytes, void** arguments) {
+  return {name, reinterpret_cast<const void*>(set_to_seven), {1, 1, 1}, 32, shared_bytes, arguments, nullptr};
+}
+
+void upload_keeps() {
+  cuda::CudaDevice& d = open();
+  // More than the ring holds, in sizes that fit pieces and that do not, and nothing done before it must be.
+  const size_t sizes[] = {1, 300, 8 * kMiB, 8 * kMiB + 1, 3 * kMiB, 5 * kMiB + 7, 20 * kMiB, 4, 9 * kMiB};
+  std::vector<void*> blocks;
+  unsigned seed = 1;
+  for (const size_t n : sizes) {
+    std::vector<unsigned char> from = pattern(n, seed++);
+    blocks.push_back(d.allocate(n));
+    d.upload(blocks.back(), from.data(), n);
+    std::fill(from.begin(), from.end(), 0xAA);
+  }
+  expect(fake::queued() > 0, "uploads waited for the GPU");
+  seed = 1;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    std::vector<unsigned char> to(sizes[i]);
+    d.download(to.data(), blocks[i], sizes[i]);
+    expect(to == pattern(sizes[i], seed++), "block " + std::to_string(i) + " differs");
+    d.release(blocks[i], sizes[i]);
+  }
+  expect(fake::allocated() == 0, "memory is left");
+}
+
+void in_order() {
+  cuda::CudaDevice& d = open();
+  auto* a = static_cast<int*>(d.allocate(8));
+  auto* b = static_cast<int*>(d.allocate(8));
+  void* arguments[] = {&a};
+  const int64_t before = d.launches();
+  d.fill(a, 0, 8);
+  d.launch(launch_of("set", 0, arguments));
+  d.copy(b, a, 8);
+  d.fill(a, 0xFF, 8);
+  d.copy(a, b, 0);
+  int result[2];
+  d.download(result, b, 8);
+  expect(result[0] == 7 && result[1] == 0, "the copy is not what lay there when it was queued");
+  d.download(result, a, 8);
+  expect(result[0] == -1, "the fill is lost");
+  expect(d.launches() == before + 1, "launches are not counted");
+  d.synchronize();
+  expect(fake::queued() == 0, "synchronize left work");
+  d.release(a, 8);
+  d.release(b, 8);
+}
+
+void memory_full() {
+  cuda::CudaDevice& d = open();
+  void* half = d.allocate(128 * kMiB);
+  expect_error(ErrorCode::OutOfMemory,
+               {"cuda:0 (Fake H100)", "209715200 bytes", "134217728 bytes are, of 268435456"},
+               [&] { d.allocate(200 * kMiB); });
+  d.release(d.allocate(kMiB), kMiB);
+  expect(cudaGetLastError() == cudaSuccess, "the error is still there");
+  d.release(half, 128 * kMiB);
+}
+
+void refused_launch() {
+  cuda::CudaDevice& d = open();
+  auto* a = static_cast<int*>(d.allocate(4));
+  void* arguments[] = {&a};
+  fake::fail_next("cudaLaunchKernel", cudaErrorInvalidConfiguration);
+  expect_error(ErrorCode::Device, {"launching big", "another error"},
+               [&] { d.launch(launch_of("big", 0, arguments)); });
+  fake::fail_next("cudaLaunchKernel", cudaErrorNoKernelImageForDevice);
+  expect_error(ErrorCode::Device, {"no code for the GPU", "FINTUNE_CUDA_ARCHITECTURES"},
+               [&] { d.launch(launch_of("new", 0, arguments)); });
+  d.launch(launch_of("good", 0, arguments));
+  int result = 0;
+  d.download(&result, a, 4);
+  expect(result == 7 && !d.lost(), "the device is not usable after a refused launch");
+  d.release(a, 4);
+}
+
+void shared_limit() {
+  cuda::CudaDevice& d = open();
+  auto* a = static_cast<int*>(d.allocate(4));
+  void* arguments[] = {&a};
+  const int before = fake::limits_raised();
+  d.launch(launch_of("k", 48 << 10, arguments));
+  expect(fake::limits_raised() == before, "raised where there was no need");
+  for (const size_t bytes : {64 << 10, 64 << 10, 50 << 10, 96 << 10}) {
+    d.launch(launch_of("k", bytes, arguments));
+  }
+  expect(fake::limits_raised() == before + 2, "not raised once a size");
+  d.release(a, 4);
+}
+
+void lost_and_reopened() {
+  cuda::CudaDevice& d = open();
+  void* block = d.allocate(4);
+  const int generation = d.generation();
+  fake::queue_fault(cudaErrorIllegalAddress);
+  expect_error(ErrorCode::Device, {"illegal memory access", "is lost", "open it again"},
+               [&] { d.synchronize(); });
+  int value = 1;
+  expect_error(ErrorCode::Device, {"lost after an earlier error"}, [&] { d.upload(block, &value, 4); });
+  expect_error(ErrorCode::Device, {"lost after an earlier error"}, [&] { d.allocate(4); });
+  expect_error(ErrorCode::Device, {"1 blocks of its memory are still held"}, [&] { cuda::backend(0); });
+  d.release(block, 4);
+  expect(cuda::backend(0).device.get() == &d, "it is another device");
+  expect(!d.lost() && d.generation() == generation + 1, "it is not open again");
+  block = d.allocate(4);
+  d.upload(block, &value, 4);
+  value = 0;
+  d.download(&value, block, 4);
+  expect(value == 1, "memory does not work after it was opened again");
+  auto* a = static_cast<int*>(block);
+  void* arguments[] = {&a};
+  const int before = fake::limits_raised();
+  d.launch(launch_of("k", 64 << 10, arguments));
+  expect(fake::limits_raised() == before + 1, "a limit of the old context was believed");
+  d.synchronize();
+  d.release(block, 4);
+}
+
+void which_gpus() {
+  fake::set_machine(kTwo);
+  const cuda::Survey two = cuda::survey(true);
+  expect(two.gpus.size() == 2 && two.reason.empty() && two.driver == 13000, "two GPUs, one of them good");
+  expect(two.gpus[0].refused.empty() && two.gpus[0].memory_free > 0, "the first is good");
+  expect(two.gpus[1].refused.find("compute capability 7.0") == 0, two.gpus[1].refused);
+  expect_error(ErrorCode::Device, {"cuda:9", "there is cuda:0 (Fake H100), cuda:1 (Fake V100)"},
+               [] { cuda::backend(9); });
+  expect_error(ErrorCode::Device, {"cuda:1 (Fake V100)", "7.5 is the oldest"}, [] { cuda::backend(1); });
+
+  fake::Machine old = {13000, cudaSuccess, {{"Fake V100", 70, kMiB}}};
+  fake::set_machine(old);
+  expect(cuda::survey(false).reason.find("no GPU can be used") == 0, "no reason for an old GPU");
+
+  fake::set_machine(kOne);
+  fake::fail_next("cudaMemGetInfo", cudaErrorDevicesUnavailable);
+  const cuda::Survey busy = cuda::survey(true);
+  expect(busy.gpus[0].refused.find("busy") != std::string::npos, "a busy GPU");
+  expect(cuda::survey(true).reason.empty(), "busy for ever");
+}
+
+void why_none() {
+  const std::vector<std::pair<fake::Machine, std::string>> cases = {
+      {{0, cudaErrorInsufficientDriver, {}}, "no NVIDIA driver was found"},
+      {{12040, cudaErrorInsufficientDriver, {}},
+       "the NVIDIA driver knows CUDA 12.4, and this build needs CUDA"},
+      {{13000, cudaErrorNoDevice, {}}, "GPU"},
+      {{13000, cudaSuccess, {}}, "GPU"},
+      {{13000, cudaErrorStubLibrary, {}}, "stub"},
+      {{13000, cudaErrorSystemDriverMismatch, {}}, "reboot"},
+      {{13000, cudaErrorUnknown, {}}, "another error"},
+  };
+  for (const auto& [machine, words] : cases) {
+    fake::set_machine(machine);
+    const cuda::Survey none = cuda::survey(true);
+    expect(none.gpus.empty() && none.reason.find(words) != std::string::npos, none.reason);
+    expect(cudaGetLastError() == cudaSuccess, "the error is still there");
+    expect_error(ErrorCode::Device, {"cuda:0: ", words}, [] { cuda::backend(0); });
+  }
+}
+
+struct Case {
+  const char* name;
+  void (*run)();
+};
+constexpr Case kCases[] = {
+    {"an upload is whole although its source is overwritten at once", upload_keeps},
+    {"work is done in order", in_order},
+    {"memory that is full is said in bytes, and forgotten", memory_full},
+    {"a launch that is refused leaves the device usable", refused_launch},
+    {"the limit of shared memory is raised where needed", shared_limit},
+    {"a lost device refuses everything, and is opened again when nothing lies on it", lost_and_reopened},
+    {"GPUs are surveyed, and those that cannot be used named", which_gpus},
+    {"why there is no GPU", why_none},
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    for (const Case& c : kCases) std::printf("%s\n", c.name);
+    return 0;
+  }
+  for (const Case& c : kCases) {
+    if (std::strcmp(c.name, argv[1]) != 0) continue;
+    try {
+      c.run();
+    } catch (const std::exception& e) {
+      std::printf("%s\n", e.what());
+      return 1;
+    }
+    std::printf("ok\n");
+    return 0;
+  }
+  return 2;
+}
