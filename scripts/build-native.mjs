@@ -64,9 +64,11 @@ function chooseCuda() {
 const cuda = chooseCuda();
 const settings = JSON.stringify(cuda);
 const configured = existsSync(join(intermediate, "CMakeCache.txt"));
-const changed = !existsSync(record) || readFileSync(record, "utf8") !== settings;
+const holds = (file) => existsSync(file) && readFileSync(file, "utf8") === settings;
+/** Beside what was built, since the test addon is built apart from the product. */
+const builtFor = join(dirname(installed), "settings.json");
 
-if (process.argv.includes("--if-stale") && existsSync(installed) && !changed) {
+if (process.argv.includes("--if-stale") && existsSync(installed) && holds(builtFor)) {
 	const scripts = ["build-native.mjs", "cuda-toolkit.mjs"].map((name) => join("scripts", name));
 	const sources = ["native", "CMakeLists.txt", "package.json", ...(simt ? ["test/simt"] : []), ...scripts].map((name) =>
 		join(root, name),
@@ -92,7 +94,7 @@ process.stderr.write(
 		: "fintune build: for the CPU (a CUDA toolkit adds GPUs: npm run cuda:toolchain installs one)\n",
 );
 // `build` configures only where there is no CMake cache; objects whose commands stay the same are kept all the same.
-if (configured && changed) {
+if (configured && !holds(record)) {
 	rmSync(join(intermediate, "CMakeCache.txt"));
 	for (const entry of readdirSync(join(intermediate, "CMakeFiles"), { withFileTypes: true }))
 		if (entry.isDirectory()) rmSync(join(intermediate, "CMakeFiles", entry.name, "CMakeCUDACompiler.cmake"), { force: true });
@@ -142,6 +144,7 @@ function install(from, to) {
 }
 if (simt) install(join(intermediate, "product", "simt-selftest"), join(folder, "selftest"));
 install(product(simt ? "fintune-simt" : cuda ? "fintune-cuda" : "fintune"), installed);
+writeFileSync(builtFor, settings);
 const size = (file) => `${(statSync(file).size / 1048576).toFixed(1)} MiB`;
 process.stderr.write(
 	`fintune build: ${installed} (${size(installed)}${cuda && !simt ? `; without CUDA it is ${size(product("fintune"))}` : ""})\n`,

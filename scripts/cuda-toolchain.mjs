@@ -1,6 +1,7 @@
 /**
- * `npm run cuda:toolchain`: installs nvcc from the Python registry's wheels into .cache/cuda (ignored by git), for machines
- * without a CUDA toolkit. Versions and hashes are pinned in cuda-toolchain.txt; a finished installation is left as it is.
+ * `npm run cuda:toolchain`: installs nvcc from the Python registry's wheels into .cache/cuda (ignored by git; elsewhere with
+ * FINTUNE_CUDA_TOOLCHAIN), for machines without a CUDA toolkit. Versions and hashes are pinned in cuda-toolchain.txt; a
+ * finished installation is left as it is.
  */
 import { spawnSync } from "node:child_process";
 import {

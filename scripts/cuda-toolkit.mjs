@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 /** Where `npm run cuda:toolchain` installs. */
-export const toolchainFolder = join(root, ".cache", "cuda");
+export const toolchainFolder = resolve(process.env.FINTUNE_CUDA_TOOLCHAIN || join(root, ".cache", "cuda"));
 
 /** Machine code for each of these, and PTX of the newest for what comes later. */
 export const defaultArchitectures = ["75", "80", "86", "89", "90a", "100", "120"];
@@ -18,9 +18,8 @@ export const defaultArchitectures = ["75", "80", "86", "89", "90a", "100", "120"
 /** The first toolkit that knows an architecture, as major * 1000 + minor * 10 (CUDART_VERSION's form). */
 function firstToolkit(architecture) {
 	const number = Number.parseInt(architecture, 10);
-	if (number === 110) return 13000;
-	if (number >= 103) return 12090;
-	return number >= 100 ? 12080 : 12000;
+	if (number < 100) return 12000;
+	return { 100: 12080, 103: 12090, 110: 13000, 120: 12080, 121: 12090 }[number] ?? 13000;
 }
 
 /**

@@ -70,7 +70,9 @@ function render() {
 
 fintune itself is licensed under Apache-2.0 (LICENSE). It uses the packages below, which npm installs beside it; none of
 their code is copied into this repository. The compiled addon contains inline functions of node-addon-api and, on
-Linux, the GNU C++ runtime linked statically (GPL-3.0 with the GCC Runtime Library Exception).
+Linux, the GNU C++ runtime linked statically (GPL-3.0 with the GCC Runtime Library Exception). The addon with CUDA also
+contains NVIDIA's CUDA runtime (libcudart_static), which NVIDIA's CUDA Toolkit EULA (attachment A) allows to distribute
+with an application.
 
 This file is written by \`node scripts/notices.mjs\`.
 

@@ -25,7 +25,7 @@ import { parseBounds, splitVerbose } from "./ptxas.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 /** Changes whenever this file makes other objects or reports out of the same sources. */
-const formatVersion = "1";
+const formatVersion = "2";
 const limitBytes = 2 ** 30;
 
 /** `#include "path"` of a file, and of what it includes, as paths from native/; sorted. */
@@ -135,11 +135,12 @@ function evict(folder) {
 
 function compile(nvcc, args, { source, object }) {
 	const kept = mkdtempSync(join(tmpdir(), "fintune-nvcc-"));
-	const begin = process.hrtime.bigint();
 	try {
 		// A fixed seed: names of internal functions, and so the object's bytes, depend on the source alone.
 		const more = ["-Xptxas=-v", `-frandom-seed=${relative(root, source)}`, "--keep", "--keep-dir", kept];
-		const result = spawnSync(nvcc, [...args, ...more], { encoding: "utf8", maxBuffer: 256 << 20 });
+		// The shell's `times` is what its children took of the processors, however busy the machine is.
+		const timed = ["-c", '"$@"; status=$?; times >"$0"; exit $status', join(kept, "times"), nvcc, ...args, ...more];
+		const result = spawnSync("sh", timed, { encoding: "utf8", maxBuffer: 256 << 20 });
 		if (result.error) process.stderr.write(`${nvcc}: ${result.error.message}\n`);
 		process.stdout.write(result.stdout ?? "");
 		const { verbose, rest } = splitVerbose(result.stderr ?? "");
@@ -150,11 +151,17 @@ function compile(nvcc, args, { source, object }) {
 			const match = /\.compute_(\w+)\.ptx$/.exec(name);
 			if (match) bounds[`sm_${match[1]}`] = parseBounds(readFileSync(join(kept, name), "utf8"));
 		}
-		const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
+		const seconds = childSeconds(readFileSync(join(kept, "times"), "utf8"));
 		return { status: 0, report: { source: relative(root, source), seconds, sha256: sha256(object), verbose, bounds } };
 	} finally {
 		rmSync(kept, { recursive: true, force: true });
 	}
+}
+
+/** Processor seconds of the children in what the shell's `times` prints: "0m1.50s 0m0.25s" in its second line. */
+export function childSeconds(times) {
+	const parts = [...(times.trim().split("\n")[1] ?? "").matchAll(/(\d+)m([\d.]+)s/g)];
+	return parts.reduce((sum, [, minutes, seconds]) => sum + Number(minutes) * 60 + Number(seconds), 0);
 }
 
 function main([nvcc, ...args]) {

@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     ap.add_argument("--r", type=int, default=128, help="LoRA rank; alpha is twice that")
     ap.add_argument("--learning-rate", type=float, default=2e-4)
     ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--save-initial", metavar="DIR", help="store the untrained adapter, for a run that starts from the same")
     args = ap.parse_args()
     if args.steps < 2:
         ap.error("--steps must be at least 2: the first step is not timed")
@@ -121,6 +122,8 @@ def main() -> None:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model = peft.get_peft_model(model, peft.LoraConfig(
         r=args.r, lora_alpha=2 * args.r, target_modules="all-linear", task_type="CAUSAL_LM"))
+    if args.save_initial:
+        model.save_pretrained(args.save_initial)
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     for p in trained:

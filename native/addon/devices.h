@@ -13,6 +13,7 @@ struct DeviceInfo {
   std::string name;  // "cpu" always; "cuda:0" .. (CUDA builds), "simt" (test builds)
   std::string kind;  // the name without a number
   bool bf16;         // multiplied by the hardware
+  std::string gemm;  // GPUs: "cuBLASLt 13.1.0 (...)", or "own" where that is absent
 };
 // What this build and machine have, the CPU first.
 std::vector<DeviceInfo> device_infos();

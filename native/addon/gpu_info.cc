@@ -1,4 +1,4 @@
-// gpuInfo: what this build and this machine have of CUDA.
+// gpuInfo: what this build and this machine have of CUDA; setProductLibraries.
 #include "addon/napi_util.h"
 #include "addon/register.h"
 #include "cuda/dispatch.h"
@@ -51,14 +51,32 @@ Napi::Value gpu_info(const Napi::CallbackInfo& info) {
   object.Set("build", build_object(env));
   object.Set("driver", survey.driver);
   object.Set("gpus", gpus);
+  if (cuda::build().present) {
+    const cuda::Products products = cuda::products();
+    object.Set("productLibrary", text_or_null(env, products.library));
+    object.Set("whyOwnProducts", text_or_null(env, products.reason));
+  } else {
+    object.Set("productLibrary", env.Null());
+    object.Set("whyOwnProducts", env.Null());
+  }
   object.Set("reason", text_or_null(env, survey.reason));
   return object;
+}
+
+Napi::Value set_product_libraries(const Napi::CallbackInfo& info) {
+  require(info[0].IsArray(), "files: expected an array of strings, found ", js_type(info[0]));
+  const Napi::Array array = info[0].As<Napi::Array>();
+  std::vector<std::string> files;
+  for (uint32_t i = 0; i < array.Length(); ++i) files.push_back(to_text(array[i], "files"));
+  cuda::set_product_libraries(files);
+  return info.Env().Undefined();
 }
 
 }  // namespace
 
 void init_gpu_info(Napi::Env env, Napi::Object exports) {
   export_function<gpu_info>(env, exports, "gpuInfo");
+  export_function<set_product_libraries>(env, exports, "setProductLibraries");
 }
 
 }  // namespace addon

@@ -125,9 +125,16 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
     object.Set("name", device.name);
     object.Set("kind", device.kind);
     object.Set("bf16", Napi::Boolean::New(env, device.bf16));
+    if (!device.gemm.empty()) object.Set("gemm", device.gemm);
     array[array.Length()] = object;
   }
   return array;
+}
+
+// Kernels started so far on a device.
+Napi::Value device_launches(const Napi::CallbackInfo& info) {
+  const Backend backend = backend_named(to_text(info[0], "device"));
+  return Napi::Number::New(info.Env(), static_cast<double>(backend.device->launches()));
 }
 
 }  // namespace
@@ -252,6 +259,8 @@ void init_model(Napi::Env env, Napi::Object exports) {
   export_function<plan_model>(env, exports, "planModel");
   export_function<cpu_info>(env, exports, "cpuInfo");
   export_function<devices>(env, exports, "devices");
+  export_function<device_launches>(env, exports, "deviceLaunches");
+  export_function<device_launches>(env, exports, "deviceLaunches");
 }
 
 }  // namespace addon

@@ -20,6 +20,7 @@ struct State {
   std::unique_ptr<ThreadPool> kernel_threads;
   std::unique_ptr<Arena> kernel_arena;
   size_t kernel_arena_bytes = 0;
+  bool timing = false;  // between startTimer and stopTimer
 };
 
 inline State& state(Napi::Env env) { return *env.GetInstanceData<State>(); }

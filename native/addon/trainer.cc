@@ -50,6 +50,7 @@ class TrainerWrap : public Napi::ObjectWrap<TrainerWrap> {
   Napi::Value Step(const Napi::CallbackInfo& info);
   Napi::Value Gradients(const Napi::CallbackInfo& info);
   Napi::Value Evaluate(const Napi::CallbackInfo& info);
+  Napi::Value Memory(const Napi::CallbackInfo& info);
   Napi::Value Parameters(const Napi::CallbackInfo& info);
   Napi::Value SetParameters(const Napi::CallbackInfo& info);
   Napi::Value OptimizerState(const Napi::CallbackInfo& info);
@@ -66,6 +67,7 @@ void TrainerWrap::Init(Napi::Env env) {
           InstanceMethod("step", &TrainerWrap::guarded<&TrainerWrap::Step>),
           InstanceMethod("gradients", &TrainerWrap::guarded<&TrainerWrap::Gradients>),
           InstanceMethod("evaluate", &TrainerWrap::guarded<&TrainerWrap::Evaluate>),
+          InstanceMethod("memory", &TrainerWrap::guarded<&TrainerWrap::Memory>),
           InstanceMethod("parameters", &TrainerWrap::guarded<&TrainerWrap::Parameters>),
           InstanceMethod("setParameters", &TrainerWrap::guarded<&TrainerWrap::SetParameters>),
           InstanceMethod("optimizerState", &TrainerWrap::guarded<&TrainerWrap::OptimizerState>),
@@ -129,6 +131,11 @@ Napi::Value TrainerWrap::Evaluate(const Napi::CallbackInfo& info) {
         *result = trainer->evaluate(batches, objective, job.aborted());
       },
       [result](Napi::Env env) { return step_object(env, *result); });
+}
+
+Napi::Value TrainerWrap::Memory(const Napi::CallbackInfo& info) {
+  const Model::Lock lock = trainer()->model().acquire_idle();
+  return memory_plan_object(info.Env(), trainer()->memory());
 }
 
 // Copies of one float array a parameter.

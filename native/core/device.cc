@@ -33,6 +33,16 @@ class HostDevice : public Device {
 
 }  // namespace
 
+void Device::start_timer() {
+  synchronize();
+  timer_start_ = std::chrono::steady_clock::now();
+}
+
+double Device::stop_timer() {
+  synchronize();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - timer_start_).count();
+}
+
 Device& host_device() {
   static HostDevice device;
   return device;

@@ -2,7 +2,9 @@
 // on.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 namespace fintune {
@@ -33,6 +35,17 @@ class Device {
   virtual void fill(void* to, int byte, size_t bytes) = 0;
   // Waits for all queued work; throws Device where some of it failed.
   virtual void synchronize() = 0;
+
+  // For benchmarks: stop_timer waits for all queued work and returns the seconds that passed between the two
+  // calls' places in the queue. A device with a clock of its own overrides both, so that the time in which
+  // the host queues the work does not count. One timer at a time.
+  virtual void start_timer();
+  virtual double stop_timer();
+  // Kernels started since the device was opened; 0 where ops are plain functions.
+  virtual int64_t launches() const { return 0; }
+
+ private:
+  std::chrono::steady_clock::time_point timer_start_;
 };
 
 // The host as a device: memory is an anonymous mapping, touched lazily; copies are memcpy.

@@ -31,32 +31,23 @@ void gather(Exec& exec, const EmbeddingForward& op) {
 }  // namespace
 
 void embedding_forward(Exec& exec, const EmbeddingForward& op) {
+  check(op);
   check_activation(op.y, "embedding.y");
-  check_shape(op.y, op.y.rows, op.weight.cols, "embedding.y");
   if (exec.dry) return;
   check_ids(op.ids, op.y.rows, op.weight.rows);
   with_activation_type(op.y.dtype, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    switch (op.weight.dtype) {
-      case DType::F32:
-        return gather<float, T>(exec, op);
-      case DType::BF16:
-        return gather<bf16, T>(exec, op);
-      case DType::F16:
-        return gather<f16, T>(exec, op);
-      default:
-        fail(ErrorCode::Argument, "embedding.weight: expected f32, bf16 or f16, found ",
-             dtype_name(op.weight.dtype));
-    }
+    with_float_type(op.weight.dtype, [&](auto* weight_tag) {
+      gather<std::remove_pointer_t<decltype(weight_tag)>, T>(exec, op);
+    });
   });
 }
 
 // Each task owns a range of columns and walks all tokens in order, so no two tasks meet and the order of a
 // row's additions is fixed.
 void embedding_backward(Exec& exec, const EmbeddingBackward& op) {
+  check(op);
   check_activation(op.dy, "embedding.dy");
-  check_dtype(op.dweight, DType::F32, "embedding.dweight");
-  check_shape(op.dy, op.dy.rows, op.dweight.cols, "embedding.dy");
   if (exec.dry) return;
   check_ids(op.ids, op.dy.rows, op.dweight.rows);
   constexpr int64_t kColumns = 64;

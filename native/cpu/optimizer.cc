@@ -21,7 +21,7 @@ struct Piece {
 
 // The order of operations is that of torch.optim.AdamW: constants in double, each rounded once to f32.
 void adamw(Exec& exec, const AdamW& op) {
-  require(op.step >= 1, "adamw: the step counts from 1, found ", op.step);
+  check(op);
   if (exec.dry) return;
   const double correction1 = 1.0 - std::pow(op.beta1, static_cast<double>(op.step));
   const double correction2 = 1.0 - std::pow(op.beta2, static_cast<double>(op.step));
@@ -62,7 +62,7 @@ void adamw(Exec& exec, const AdamW& op) {
 }
 
 void global_norm(Exec& exec, const GlobalNorm& op) {
-  for (int64_t i = 0; i < op.count; ++i) check_dtype(op.gradients[i], DType::F32, "global_norm.gradients");
+  check(op);
   if (exec.dry) return;
   struct Run {
     const float* data;

@@ -73,16 +73,6 @@ void backward_row(const RmsNormBackward& op, int64_t t, float* dweight) {
   });
 }
 
-// A stream may be f32 where the normalised rows are bf16.
-void check_stream(const View& x, const View& normalised, const char* name) {
-  check_activation(x, "rmsnorm.x");
-  check_shape(x, x.rows, x.cols, "rmsnorm.x");
-  check_activation(normalised, name);
-  check_shape(normalised, x.rows, x.cols, name);
-  require(x.dtype == DType::F32 || normalised.dtype == x.dtype, name, " is ", dtype_name(normalised.dtype),
-          ", expected ", dtype_name(x.dtype), " as x");
-}
-
 // Calls fn with null pointers of the two types.
 template <typename Fn>
 void with_stream_types(const View& x, const View& normalised, Fn&& fn) {
@@ -98,11 +88,9 @@ void with_stream_types(const View& x, const View& normalised, Fn&& fn) {
 }  // namespace
 
 void rmsnorm_forward(Exec& exec, const RmsNormForward& op) {
-  check_stream(op.x, op.y, "rmsnorm.y");
-  if (op.delta) check_like(op.delta, op.x, "rmsnorm.delta");
-  if (op.x_out) check_like(op.x_out, op.x, "rmsnorm.x_out");
+  check(op, exec.dry);
+  check_activation(op.y, "rmsnorm.y");
   if (exec.dry) return;
-  require(!op.delta || op.x_out, "rmsnorm: delta needs x_out");
   with_stream_types(op.x, op.y, [&](auto* stream, auto* normalised) {
     using S = std::remove_pointer_t<decltype(stream)>;
     using T = std::remove_pointer_t<decltype(normalised)>;
@@ -113,8 +101,8 @@ void rmsnorm_forward(Exec& exec, const RmsNormForward& op) {
 }
 
 void rmsnorm_backward(Exec& exec, const RmsNormBackward& op) {
-  check_stream(op.x, op.dy, "rmsnorm.dy");
-  check_like(op.dx, op.x, "rmsnorm.dx");
+  check(op);
+  check_activation(op.dy, "rmsnorm.dy");
   const int64_t cols = op.x.cols;
   const int64_t blocks = (op.x.rows + kWeightRows - 1) / kWeightRows;
   ArenaScope scope(*exec.arena);

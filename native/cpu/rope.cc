@@ -7,10 +7,8 @@ namespace cpu {
 namespace FINTUNE_ISA {
 
 void rope(Exec& exec, const Rope& op) {
+  check(op);
   check_activation(op.x, "rope.x");
-  require(op.heads > 0 && op.x.cols % (2 * op.heads) == 0,
-          "rope.x: expected heads * head_dim columns with an even head_dim, found ", op.x.cols, " for ",
-          op.heads, " heads");
   if (exec.dry) return;
   const int64_t half = op.x.cols / op.heads / 2;
   for (int64_t t = 0; t < op.x.rows; ++t) {

@@ -4,28 +4,11 @@
 #include <algorithm>
 
 #include "cpu/simd.h"
-#include "ops/legend.h"
+#include "ops/row_checks.h"
 
 namespace fintune {
 namespace cpu {
 namespace FINTUNE_ISA {
-
-// Like every check of an op it also holds while a plan is measured, when data are null.
-inline void check_shape(const View& v, int64_t rows, int64_t cols, const char* name) {
-  require(v.rows == rows && v.cols == cols && (v.ld >= cols || rows <= 1), name, ": expected [", rows, ", ",
-          cols, "] with a leading dimension of at least that, found [", v.rows, ", ", v.cols, "] with ",
-          v.ld);
-}
-
-inline void check_like(const View& v, const View& other, const char* name) {
-  check_shape(v, other.rows, other.cols, name);
-  require(v.dtype == other.dtype, name, ": expected dtype ", dtype_name(other.dtype), ", found ",
-          dtype_name(v.dtype));
-}
-
-inline void check_dtype(const View& v, DType dtype, const char* name) {
-  require(v.dtype == dtype, name, ": expected dtype ", dtype_name(dtype), ", found ", dtype_name(v.dtype));
-}
 
 inline void check_activation(const View& v, const char* name) {
   require(v.dtype == DType::F32 || v.dtype == DType::BF16, name, ": activations are f32 or bf16, found ",

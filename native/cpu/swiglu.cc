@@ -12,10 +12,8 @@ FINTUNE_INLINE Vec sigmoid(Vec x) { return set1(1.0f) / (set1(1.0f) + exp(zero()
 }  // namespace
 
 void swiglu_forward(Exec& exec, const SwigluForward& op) {
+  check(op);
   check_activation(op.gate, "swiglu.gate");
-  check_shape(op.gate, op.gate.rows, op.gate.cols, "swiglu.gate");
-  check_like(op.up, op.gate, "swiglu.up");
-  check_like(op.h, op.gate, "swiglu.h");
   if (exec.dry) return;
   const int64_t cols = op.gate.cols;
   with_activation_type(op.gate.dtype, [&](auto* tag) {
@@ -36,13 +34,8 @@ void swiglu_forward(Exec& exec, const SwigluForward& op) {
 }
 
 void swiglu_backward(Exec& exec, const SwigluBackward& op) {
+  check(op);
   check_activation(op.gate, "swiglu.gate");
-  check_shape(op.gate, op.gate.rows, op.gate.cols, "swiglu.gate");
-  check_like(op.up, op.gate, "swiglu.up");
-  check_like(op.dh, op.gate, "swiglu.dh");
-  check_like(op.dgate, op.gate, "swiglu.dgate");
-  check_like(op.dup, op.gate, "swiglu.dup");
-  if (op.h) check_like(op.h, op.gate, "swiglu.h");
   if (exec.dry) return;
   const int64_t cols = op.gate.cols;
   with_activation_type(op.gate.dtype, [&](auto* tag) {

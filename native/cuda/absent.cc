@@ -21,7 +21,11 @@ Survey survey(bool measure) {
   return s;
 }
 
-Device& open_device(int index) { fail(ErrorCode::Device, "cuda:", index, ": ", kReason); }
+Products products() { return {"", kReason}; }
+
+void set_product_libraries(const std::vector<std::string>&) {}
+
+Backend backend(int index) { fail(ErrorCode::Device, "cuda:", index, ": ", kReason); }
 
 }  // namespace cuda
 }  // namespace fintune

@@ -44,6 +44,7 @@ void CudaDevice::reopen() {
   check(cudaSetDevice(index_), "opening it again");
   check(cudaDeviceReset(), "opening it again");
   stream_ = nullptr;
+  timer_start_ = timer_stop_ = nullptr;
   staging_.forget();
   shared_limits_.clear();
   open_stream();
@@ -146,6 +147,24 @@ void CudaDevice::fill(void* to, int byte, size_t bytes) {
 void CudaDevice::synchronize() {
   use();
   check(cudaStreamSynchronize(stream_), "waiting for it");
+}
+
+void CudaDevice::start_timer() {
+  use();
+  if (timer_start_ == nullptr) {
+    check(cudaEventCreate(&timer_start_), "making a timer");
+    check(cudaEventCreate(&timer_stop_), "making a timer");
+  }
+  check(cudaEventRecord(timer_start_, stream_), "starting a timer");
+}
+
+double CudaDevice::stop_timer() {
+  use();
+  check(cudaEventRecord(timer_stop_, stream_), "stopping a timer");
+  check(cudaEventSynchronize(timer_stop_), "waiting for it");
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, timer_start_, timer_stop_), "reading a timer");
+  return static_cast<double>(milliseconds) / 1e3;
 }
 
 void CudaDevice::launch(const Launch& l) {

@@ -15,7 +15,7 @@
 namespace fintune {
 namespace cuda {
 
-// Made by open_device (dispatch.h) and shared by all that use the GPU. Callable from any thread; work is
+// Made by backend (dispatch.h) and shared by all that use the GPU. Callable from any thread; work is
 // queued on one stream, in the order of the calls.
 //
 // Errors: one that the context survives (no memory, a launch that the GPU refuses) is thrown once and
@@ -36,10 +36,13 @@ class CudaDevice : public Device {
   void copy(void* to, const void* from, size_t bytes) override;
   void fill(void* to, int byte, size_t bytes) override;
   void synchronize() override;
+  // By events in the stream.
+  void start_timer() override;
+  double stop_timer() override;
 
   // Queues a kernel; see launch_kernel in launch.h.
   void launch(const Launch& launch);
-  int64_t launches() const { return launches_; }  // since the process began
+  int64_t launches() const override { return launches_; }  // since the process began
 
   int index() const { return index_; }
   int capability() const { return capability_; }  // 75, 80, 86, 89, 90, 100, 120, ...
@@ -71,7 +74,8 @@ class CudaDevice : public Device {
   std::atomic<int> generation_{0};
   std::atomic<int64_t> blocks_{0};  // allocated and not released
   std::atomic<int64_t> launches_{0};
-  std::mutex mutex_;  // of what follows
+  cudaEvent_t timer_start_ = nullptr, timer_stop_ = nullptr;  // made when they are first needed
+  std::mutex mutex_;                                          // of what follows
   Staging staging_;
   std::unordered_map<const void*, size_t> shared_limits_;  // a kernel's, where it was raised
 };

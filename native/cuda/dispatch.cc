@@ -8,6 +8,8 @@
 #include "core/error.h"
 #include "cuda/device.h"
 #include "cuda/errors.h"
+#include "cuda/gemm_library.h"
+#include "cuda/ops.h"
 
 namespace fintune {
 namespace cuda {
@@ -67,7 +69,18 @@ Survey survey(bool measure) {
   return s;
 }
 
-Device& open_device(int index) {
+Products products() {
+  try {
+    const GemmLibrary used = gemm_library();
+    return {used.name, used.reason};
+  } catch (const Error& e) {
+    return {"", e.what()};
+  }
+}
+
+void set_product_libraries(const std::vector<std::string>& files) { set_gemm_library_files(files); }
+
+Backend backend(int index) {
   // Never destroyed: when a process ends, the driver may be gone before static objects are.
   static std::mutex& mutex = *new std::mutex;
   static std::map<int, std::unique_ptr<CudaDevice>>& open = *new std::map<int, std::unique_ptr<CudaDevice>>;
@@ -88,7 +101,7 @@ Device& open_device(int index) {
   } else if (device->lost()) {
     device->reopen();
   }
-  return *device;
+  return Backend{std::shared_ptr<Device>(device.get(), [](Device*) {}), &table()};
 }
 
 }  // namespace cuda

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
+#include "ops/backend.h"
 
 namespace fintune {
 namespace cuda {
@@ -39,10 +39,20 @@ struct Survey {
 // that works and how much memory is free.
 Survey survey(bool measure);
 
-// The device of that index; opened with the first call, and there until the process ends. After an error that
-// destroyed its context it is opened anew, as soon as nothing lies in its memory any more. Throws Device
-// (saying what there is) where it cannot be opened.
-Device& open_device(int index);
+// What multiplies large dense matrices on a GPU.
+struct Products {
+  std::string library;  // "cuBLASLt 13.1.0 (libcublasLt.so.13)"; "" where our own kernels do
+  std::string reason;   // why they do
+};
+// Opens the library if that was not tried yet. Never throws.
+Products products();
+// Files that may be that library, tried before the system's; heeded until the first product.
+void set_product_libraries(const std::vector<std::string>& files);
+
+// The device of that index with its ops; opened with the first call, and there until the process ends. After
+// an error that destroyed its context it is opened anew, as soon as nothing lies in its memory any more.
+// Throws Device (saying what there is) where it cannot be opened.
+Backend backend(int index);
 
 }  // namespace cuda
 }  // namespace fintune

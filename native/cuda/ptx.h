@@ -55,6 +55,9 @@ GPU_FN T shuffle_down(T v, int d) {
 }
 GPU_FN uint32_t ballot(bool p) { return __ballot_sync(kAllLanes, p); }
 
+// Ends the kernel with an error: for bodies that this architecture must not run.
+GPU_FN void trap() { __trap(); }
+
 GPU_FN uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
 // Copies 16 bytes of global to shared memory in the background; zeros where not valid (`global` is then not

@@ -120,6 +120,55 @@ GPU_FN void store8(void* p, DType type, const float (&v)[8]) {
   gpu::store16(p, raw);
 }
 
+// p[0 .. n) = the first n, at most 8. wide: p is a multiple of 16 bytes.
+template <typename T>
+GPU_FN void store8(T* p, int n, bool wide, const float (&v)[8]) {
+  if (wide && n >= 8) {
+#pragma unroll
+    for (int i = 0; i < static_cast<int>(sizeof(T) / 2); ++i) {
+      gpu::Vec16 raw;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if constexpr (sizeof(T) == 4) {
+          raw.w[j] = float_as_word(v[4 * i + j]);
+        } else {
+          raw.w[j] = gpu::pack2<T>(v[2 * j], v[2 * j + 1]);
+        }
+      }
+      gpu::store16(p + 4 * i, raw);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (i < n) p[i] = from_float<T>(v[i]);
+    }
+  }
+}
+
+// Four floats in the same way.
+GPU_FN void load4(const float* p, int64_t n, bool wide, float (&v)[4]) {
+  if (wide && n >= 4) {
+    const gpu::Vec16 raw = gpu::load16(p);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) v[e] = word_as_float(raw.w[e]);
+  } else {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) v[e] = e < n ? p[e] : 0.0f;
+  }
+}
+
+GPU_FN void store4(float* p, int64_t n, bool wide, const float (&v)[4]) {
+  if (wide && n >= 4) {
+    gpu::store16(
+        p, gpu::Vec16{{float_as_word(v[0]), float_as_word(v[1]), float_as_word(v[2]), float_as_word(v[3])}});
+  } else {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      if (e < n) p[e] = v[e];
+    }
+  }
+}
+
 GPU_FN const void* at_byte(const void* p, int64_t i, DType type) {
   return static_cast<const char*>(p) + i * (type == DType::F32 ? 4 : 2);
 }

@@ -70,6 +70,8 @@ class Model {
   void run(const std::atomic<bool>* aborted, const std::function<void(Exec&)>& body);
   // Only the dry call: bytes by kind at the peak.
   MemoryPlan measure(const std::function<void(Exec&)>& body);
+  // Bytes by kind at the highest moment of the jobs that have run since the arena last grew.
+  const MemoryPlan& job_memory() const { return arena_.peak_by_kind(); }
 
   // Log-probabilities of all tokens after the first of each sequence. Takes the lock.
   Scores score(const ScoreRequest& request, const std::atomic<bool>* aborted);

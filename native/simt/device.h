@@ -31,7 +31,7 @@ class SimtDevice : public Device {
   void launch(const KernelRun& run);
 
   // Kernels started since the process began.
-  int64_t launches() const { return launches_; }
+  int64_t launches() const override { return launches_; }
   Executor& executor() { return executor_; }
 
  private:

@@ -114,7 +114,10 @@ class Executor {
   void run(const KernelRun& run);
 
   // Called by the fiber that runs (simt.h).
-  uint64_t meet(const Request& request);  // a collective: returns when all lanes have come
+  // A collective: the request of the fiber, to be completed by what its meeting needs; then the meeting,
+  // which returns when all lanes have come.
+  Request& request(Meeting meeting, Where where, int kind, int count);
+  uint64_t meet();
   void copy_async(void* to, const void* from, bool valid, Where where, const void* site);
   void wait_async(int groups, Where where);
 

@@ -68,6 +68,8 @@ GPU_FN T shuffle_down(T v, int d GPU_WHERE) {
 }
 GPU_FN uint32_t ballot(bool p GPU_WHERE) { return simt::vote(p, where); }
 
+GPU_FN void trap() { __builtin_trap(); }
+
 GPU_FN void cp_async_16(void* to_shared, const void* global, bool valid GPU_WHERE) {
   simt::copy_async(to_shared, global, valid, where);
 }

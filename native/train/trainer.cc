@@ -322,6 +322,15 @@ StepResult Trainer::evaluate(const std::vector<MicroBatch>& batches, const Objec
   return accumulate(batches, objective, Pass::Evaluate, aborted);
 }
 
+MemoryPlan Trainer::memory() const {
+  MemoryPlan bytes = model_->job_memory();
+  bytes[static_cast<size_t>(MemoryKind::Weights)] += model_->weights().bytes();
+  bytes[static_cast<size_t>(MemoryKind::Adapters)] += model_->adapters().bytes();
+  bytes[static_cast<size_t>(MemoryKind::Gradients)] += gradient_memory_.bytes();
+  bytes[static_cast<size_t>(MemoryKind::Optimizer)] += m_memory_.bytes() + v_memory_.bytes();
+  return bytes;
+}
+
 MemoryPlan Trainer::plan_scoring(const std::shared_ptr<Model>& model, const std::vector<int32_t>& lengths,
                                  int64_t targets) {
   const Decoder decoder = model->decoder();

@@ -63,6 +63,8 @@ class Trainer {
   Model& model() { return *model_; }
   const std::vector<TrainedParameter>& parameters() const { return parameters_; }
   int64_t steps() const { return step_; }
+  // Bytes of each kind that the steps so far have really taken, at their highest moment.
+  MemoryPlan memory() const;
   void set_steps(int64_t n) { step_ = n; }
   LossScale& loss_scale() { return loss_scale_; }
 

@@ -177,6 +177,8 @@ export interface NativeTrainer {
 	evaluate(batch: NativeMicroBatch[], objective: NativeObjective): Promise<NativeStepResult>;
 	/** Trained parameters (copies). lora: `<module>.lora_A.weight` and `.lora_B.weight`; full: names of the file. */
 	parameters(): NativeParameter[];
+	/** Bytes by kind that the steps so far have really taken, at their highest moment. */
+	memory(): NativeMemoryPlan;
 	setParameters(parameters: NativeParameter[]): void;
 	/** Optimiser state: step count and moments, same order as parameters(). */
 	optimizerState(): NativeOptimizerState;
@@ -242,6 +244,8 @@ export interface NativeDevice {
 	kind: "cpu" | "cuda" | "simt";
 	/** bf16 is multiplied by the hardware. */
 	bf16: boolean;
+	/** GPUs: what makes dense products, "cuBLASLt 13.0.2 (file)", or "own" where that is absent. */
+	gemm?: string;
 }
 
 /** One GPU as the CUDA driver shows it. */
@@ -265,6 +269,10 @@ export interface NativeGpuInfo {
 	gpus: NativeGpu[];
 	/** Why there is no GPU that can be used; null where there is one. */
 	reason: string | null;
+	/** The library that multiplies large matrices, e.g. "cuBLASLt 13.1.0 (libcublasLt.so.13)"; null: our own kernels. */
+	productLibrary: string | null;
+	/** Why it is our own kernels. */
+	whyOwnProducts: string | null;
 }
 
 /** Section: model, trainer, generator, devices. */
@@ -282,8 +290,12 @@ export interface NativeEngine {
 	): NativeMemoryPlan;
 	/** The CPU first, then what else this build and machine have. */
 	devices(): NativeDevice[];
+	/** Kernels started so far on a device; 0 where ops are plain functions. */
+	deviceLaunches(device: string): number;
 	/** `measure` opens every GPU to learn how much of its memory is free, which takes a moment. */
 	gpuInfo(measure: boolean): NativeGpuInfo;
+	/** Files that may be cuBLASLt, tried before the system's own; heeded until the first product. */
+	setProductLibraries(files: string[]): void;
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
 }
 /** Shapes of an adapter to plan for: module name and rank. */
@@ -295,7 +307,7 @@ export interface NativeTensor {
 	readonly shape: number[];
 	/** A view of columns [first, first + count) of the last dimension, sharing the memory. */
 	columns(first: number, count: number): NativeTensor;
-	/** Copies in: Float32Array (f32; bf16, rounded to nearest even), Uint16Array (bits of bf16, f16), Int32Array (i32). */
+	/** Copies in: Float32Array (f32; bf16 and f16, rounded to nearest even), Uint16Array (bits of bf16, f16), Int32Array (i32). */
 	set(values: Float32Array | Uint16Array | Int32Array): NativeTensor;
 	/** Copies out, widened. */
 	toFloat32Array(): Float32Array;
@@ -342,6 +354,14 @@ export interface NativeKernels {
 	storeRows(args: NativeArguments): void;
 	sample(args: NativeArguments): { tokens: Int32Array; logprobs: Float32Array };
 	preferenceLoss(args: NativeArguments): NativePreferenceLoss;
+	/** from, to: all of a contiguous tensor into another of the same size and type. */
+	copyTensor(args: NativeArguments): void;
+	/** Marks a place in the device's queue. */
+	startTimer(): void;
+	/** Waits for all queued work: milliseconds from the mark to here, by the device's own clock where it has one. */
+	stopTimer(): number;
+	/** Kernels started so far; 0 where ops are plain functions. */
+	launches(): number;
 	ropeTables(args: NativeArguments): { frequencies: Float32Array; cos: Float32Array; sin: Float32Array };
 	isas(): string[];
 	isa(): string;
@@ -351,8 +371,6 @@ export interface NativeKernels {
 	/** Where kernels run, and where new tensors lie: a name of {@link NativeEngine.devices}. */
 	device(): string;
 	setDevice(name: string): void;
-	/** Names of the functions above that the device has. */
-	ops(): string[];
 	/** Test builds only. */
 	simt?: NativeSimt;
 }

@@ -12,6 +12,9 @@ export type { NativeGpuInfo } from "./binding.js";
 /** The devices of this build and machine, the CPU first. */
 export const devices = (): NativeDevice[] => nativeCall(() => engine().devices());
 
+/** Kernels started so far on a device; 0 where ops are plain functions. */
+export const deviceLaunches = (device: string): number => nativeCall(() => engine().deviceLaunches(device));
+
 /** What this build and this machine have of CUDA. `measure` opens every GPU to learn its free memory. */
 export const gpuInfo = (measure = false): NativeGpuInfo => nativeCall(() => engine().gpuInfo(measure));
 

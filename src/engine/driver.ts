@@ -1,8 +1,8 @@
 /**
- * Signs of an NVIDIA driver on this machine, found without loading anything.
+ * Signs of an NVIDIA driver on this machine, and copies of cuBLASLt, found without loading anything.
  * @module
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 export interface NvidiaDriver {
@@ -47,4 +47,34 @@ export function describeDriver({ version, library, deviceFile }: NvidiaDriver): 
 	if (!version && !library && !deviceFile) return undefined;
 	const found = version ? `NVIDIA driver ${version}` : library ? "an NVIDIA driver" : `an NVIDIA GPU (${deviceFile})`;
 	return library ? `${found} (${library})` : `${found} without its library libcuda.so.1`;
+}
+
+/**
+ * Files that may be cuBLASLt, in toolkits and where the Python registry's wheels put it (nvidia-cublas, which PyTorch
+ * installs); the newest major version first.
+ * @param root the folder that stands for /
+ */
+export function findCublasLt(env: NodeJS.ProcessEnv = process.env, root = "/"): string[] {
+	const below = (folder: string, pattern: RegExp): string[] => {
+		try {
+			return readdirSync(join(root, folder))
+				.filter((name) => pattern.test(name))
+				.sort()
+				.map((name) => join(folder, name));
+		} catch {
+			return [];
+		}
+	};
+	const given = (...names: string[]): string[] => names.map((name) => env[name] ?? "").filter((path) => path.startsWith("/"));
+	const toolkits = [...given("CUDA_PATH", "CUDA_HOME"), "/usr/local/cuda"].map((folder) => join(folder, "lib64"));
+	const prefixes = [...given("VIRTUAL_ENV", "CONDA_PREFIX"), ...given("HOME").map((home) => join(home, ".local"))];
+	const wheels = [...prefixes, "/usr/local", "/usr"]
+		.flatMap((prefix) => below(join(prefix, "lib"), /^python3/))
+		.flatMap((python) => below(python, /^(site|dist)-packages$/))
+		.flatMap((packages) => below(join(packages, "nvidia"), /^(cu\d+|cublas)$/))
+		.map((folder) => join(folder, "lib"));
+	const major = (file: string): number => Number(/\d+$/.exec(file)?.[0]);
+	return [...toolkits, ...wheels]
+		.flatMap((folder) => below(folder, /^libcublasLt\.so\.1[123]$/))
+		.sort((a, b) => major(b) - major(a));
 }

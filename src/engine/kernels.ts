@@ -4,20 +4,18 @@
  *
  * Letters: T tokens, N sequences, D model width, H query heads, G key/value heads, K head dim, F ffn width,
  * V vocabulary, R LoRA rank. Activations are f32 or bf16; statistics and parameter gradients are f32. The mathematics
- * of each op stands in its header under native/ops.
+ * of each op stands in its header under native/ops. An output that the caller does not give is made by the call.
  * @module
  */
-import type { NativeBinding, NativeKernels, NativePreferenceLoss, NativeSite, NativeTensor } from "./binding.js";
-import { nativeCall } from "./job.js";
-import { loadNative } from "./native.js";
+import type { NativePreferenceLoss, NativeTensor } from "./binding.js";
+import { call, kernelSettings, type Simt, simt } from "./kernel_settings.js";
+
+export type { Simt, SimtSite } from "./kernel_settings.js";
 
 export type Tensor = NativeTensor;
 export type TensorDtype = NativeTensor["dtype"];
-
-const native = (): NativeBinding => loadNative();
-
-/** Runs one native kernel; its errors become FintuneErrors (E_ARGUMENT names the argument). */
-const call = <T>(run: (k: NativeKernels) => T): T => nativeCall<T>(() => run(native()));
+/** What the operands of products are rounded to. */
+export type ProductDtype = Exclude<TensorDtype, "i32">;
 
 export interface TensorOptions {
 	/** f32 unless said otherwise, i32 for an Int32Array. */
@@ -49,7 +47,7 @@ const rowsOf = (t: Tensor): number => t.shape.slice(0, -1).reduce((a, b) => a * 
 const last = (t: Tensor): number => t.shape[t.shape.length - 1] ?? 0;
 
 /** y[t] = weight[ids[t]]. ids [T] i32, weight [V, D]; y [T, D]. */
-function embedding(ids: Tensor, weight: Tensor, options: { dtype?: "f32" | "bf16"; y?: Tensor } = {}): Tensor {
+function embedding(ids: Tensor, weight: Tensor, options: { dtype?: ProductDtype; y?: Tensor } = {}): Tensor {
 	const y = options.y ?? tensor([...ids.shape, last(weight)], undefined, { dtype: options.dtype ?? "f32" });
 	call((k) => k.embeddingForward({ ids, weight, y }));
 	return y;
@@ -68,12 +66,13 @@ export interface RmsNormOptions {
 	/** Where x + delta goes; may be x. */
 	xOut?: Tensor;
 	y?: Tensor;
+	rstd?: Tensor;
 }
 
 /** RMSNorm over the last dimension. x [.., D], weight [D] f32; returns y like x, rstd [T] f32, and x + delta. */
 function rmsnorm(x: Tensor, weight: Tensor, options: RmsNormOptions): { y: Tensor; rstd: Tensor; xOut: Tensor } {
 	const y = options.y ?? like(x);
-	const rstd = tensor([rowsOf(x)]);
+	const rstd = options.rstd ?? tensor([rowsOf(x)]);
 	const xOut = options.xOut ?? (options.delta ? like(x) : undefined);
 	call((k) => k.rmsnormForward({ x, weight, eps: options.eps, delta: options.delta, xOut, y, rstd }));
 	return { y, rstd, xOut: xOut ?? x };
@@ -133,7 +132,10 @@ export interface AttentionOptions {
 	kvHeads: number;
 	/** 1 / sqrt(K) unless given. */
 	scale?: number;
+	/** On a GPU, the type of the operands of products: f32 (as given) unless bf16 or f16 asks for tensor cores. */
+	compute?: "f32" | "bf16" | "f16";
 	y?: Tensor;
+	lse?: Tensor;
 }
 
 const headDim = (q: Tensor, heads: number): number => q.shape.slice(1).reduce((a, b) => a * b, 1) / heads;
@@ -142,7 +144,7 @@ const headDim = (q: Tensor, heads: number): number => q.shape.slice(1).reduce((a
 function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): { y: Tensor; lse: Tensor } {
 	const dim = headDim(q, options.heads);
 	const y = options.y ?? like(q);
-	const lse = tensor([q.shape[0] ?? 0, options.heads]);
+	const lse = options.lse ?? tensor([q.shape[0] ?? 0, options.heads]);
 	call((n) => n.attentionForward({ scale: 1 / Math.sqrt(dim), ...options, q, k, v, headDim: dim, y, lse }));
 	return { y, lse };
 }
@@ -154,7 +156,7 @@ function attentionBackward(
 	v: Tensor,
 	forward: { y: Tensor; lse: Tensor },
 	dy: Tensor,
-	options: Omit<AttentionOptions, "y"> & { dq?: Tensor; dk?: Tensor; dv?: Tensor },
+	options: Omit<AttentionOptions, "y" | "lse"> & { dq?: Tensor; dk?: Tensor; dv?: Tensor },
 ): { dq: Tensor; dk: Tensor; dv: Tensor } {
 	const dim = headDim(q, options.heads);
 	const out = { dq: options.dq ?? like(q), dk: options.dk ?? like(k), dv: options.dv ?? like(v) };
@@ -174,7 +176,7 @@ function attentionDecode(
 	keys: readonly Tensor[],
 	values: readonly Tensor[],
 	lengths: Tensor,
-	options: { heads: number; kvHeads: number; scale?: number; y?: Tensor },
+	options: Omit<AttentionOptions, "cuSeqlens">,
 ): Tensor {
 	const dim = headDim(q, options.heads);
 	const y = options.y ?? like(q);
@@ -224,10 +226,11 @@ export interface LoraLinearOptions {
 	/** On the input of the last adapter. */
 	dropout?: LoraDropoutOptions;
 	/** Operands of the products are rounded to this type. */
-	compute?: "f32" | "bf16" | "f16";
+	compute?: ProductDtype;
 	/** The kernel of decoding, in which a row's bits do not depend on the other rows. */
 	rowwise?: boolean;
 	y?: Tensor;
+	u?: Tensor;
 }
 
 /**
@@ -237,7 +240,7 @@ export interface LoraLinearOptions {
 function loraLinear(x: Tensor, weight: Tensor, options: LoraLinearOptions = {}): { y: Tensor; u: Tensor | undefined } {
 	const top = options.adapters?.at(-1);
 	const y = options.y ?? tensor([...x.shape.slice(0, -1), weight.shape[0] ?? 0], undefined, { dtype: x.dtype });
-	const u = top && tensor([rowsOf(x), top.a.shape[0] ?? 0]);
+	const u = options.u ?? (top && tensor([rowsOf(x), top.a.shape[0] ?? 0]));
 	call((k) => k.linearForward({ ...options, x, weight, y, u }));
 	return { y, u };
 }
@@ -270,7 +273,9 @@ export interface LinearLogprobOptions {
 	entropy?: boolean;
 	/** Stores the logits [T, V] f32, which are otherwise never whole. */
 	logits?: boolean;
-	compute?: "f32" | "bf16" | "f16";
+	compute?: ProductDtype;
+	logprob?: Tensor;
+	dhidden?: Tensor;
 }
 
 export interface LinearLogprobResult {
@@ -285,10 +290,10 @@ export interface LinearLogprobResult {
 function linearLogprob(hidden: Tensor, weight: Tensor, targets: Tensor, options: LinearLogprobOptions = {}): LinearLogprobResult {
 	const rows = rowsOf(hidden);
 	const result: LinearLogprobResult = {
-		logprob: tensor([rows]),
+		logprob: options.logprob ?? tensor([rows]),
 		entropy: options.entropy ? tensor([rows]) : undefined,
 		logits: options.logits ? tensor([rows, weight.shape[0] ?? 0]) : undefined,
-		dhidden: options.weights ? like(hidden) : undefined,
+		dhidden: options.weights ? (options.dhidden ?? like(hidden)) : undefined,
 	};
 	const { weights, dweight, compute } = options;
 	call((k) => k.linearLogprob({ hidden, weight, targets, weights, dweight, compute, ...result }));
@@ -426,69 +431,10 @@ function dpoLoss(pairs: PreferencePairs, options: { beta?: number; labelSmoothin
 	return preferenceLoss(pairs, { ...options, loss: "sigmoid" });
 }
 
-/** Instruction sets of this CPU and build, the best first. */
-const isas = (): string[] => call((k) => k.isas());
-/** The one in use. */
-const isa = (): string => call((k) => k.isa());
-/** Chooses another, for the whole process (tests and benchmarks). */
-const setIsa = (name: string): void => call((k) => k.setIsa(name));
-/** Threads of the kernels. */
-const threads = (): number => call((k) => k.threads());
-/** 0: all CPUs of this process. */
-const setThreads = (count: number): void => call((k) => k.setThreads(count));
-
-/** Names of the devices that kernels can run on, the CPU first. */
-const devices = (): string[] =>
-	nativeCall(() =>
-		native()
-			.devices()
-			.map(({ name }) => name),
-	);
-const device = (): string => call((k) => k.device());
-/** Where kernels run, and where new tensors lie, from now on (the CPU at first). */
-const setDevice = (name: string): void => call((k) => k.setDevice(name));
-/** Names of the native ops that the device has; a kernel that it lacks throws E_DEVICE. */
-const ops = (): string[] => call((k) => k.ops());
-
-/** The SIMT executor of test builds, which runs CUDA kernels on the host. */
-export interface Simt {
-	/** Starts the sequence of schedules that belongs to the seed. */
-	setSeed(seed: number): void;
-	/** When background copies arrive, between their issue and their wait; random at first. */
-	setAsyncMode(mode: "early" | "late" | "random"): void;
-	/** Compute capability, times ten; 80 at first. */
-	setCapability(capability: number): void;
-	/** The places of synchronisation that kernels have come to so far. */
-	sites(): SimtSite[];
-	/** Kernels leave the site out from now on. */
-	disableSite(site: Pick<SimtSite, "file" | "line">): void;
-	enableAll(): void;
-	/** All as at first: seed 0, random copies, capability 80, all sites enabled. */
-	reset(): void;
-	/** Kernels started so far. */
-	launches(): number;
-}
-export type SimtSite = NativeSite;
-
-/** undefined but in test builds. */
-function simt(): Simt | undefined {
-	const k = native().simt;
-	if (!k) return undefined;
-	return {
-		setSeed: (seed) => nativeCall(() => k.setSeed(seed)),
-		setAsyncMode: (mode) => nativeCall(() => k.setAsyncMode(mode)),
-		setCapability: (capability) => nativeCall(() => k.setCapability(capability)),
-		sites: () => k.sites(),
-		disableSite: ({ file, line }) => nativeCall(() => k.setSite(file, line, false)),
-		enableAll: () => k.enableAllSites(),
-		reset: () => {
-			k.setSeed(0);
-			k.setAsyncMode("random");
-			k.setCapability(80);
-			k.enableAllSites();
-		},
-		launches: () => k.launches(),
-	};
+/** Copies all of a contiguous tensor into another of the same size and type: what a benchmark compares traffic with. */
+function copy(from: Tensor, to: Tensor): Tensor {
+	call((k) => k.copyTensor({ from, to }));
+	return to;
 }
 
 export const kernels = {
@@ -518,15 +464,8 @@ export const kernels = {
 	samplingDistribution,
 	preferenceLoss,
 	dpoLoss,
-	isas,
-	isa,
-	setIsa,
-	threads,
-	setThreads,
-	devices,
-	device,
-	setDevice,
-	ops,
+	copy,
+	...kernelSettings,
 	get simt(): Simt | undefined {
 		return simt();
 	},

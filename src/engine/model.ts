@@ -6,13 +6,13 @@ import { FintuneError } from "../errors.js";
 import type { NativeModelInit } from "./binding.js";
 import { computeDtype, resolveDevice } from "./device.js";
 import { engine, nativeCall } from "./job.js";
-import { Model, planArguments } from "./loaded_model.js";
+import { Model, type ModelFacts, planArguments } from "./loaded_model.js";
 import { readModelConfig, readStopIds } from "./model_config.js";
 import { linearModules } from "./modules.js";
 import { resolveModel } from "./resolve.js";
 import { defaultThreads } from "./threads.js";
 import { nativeTrainerInit } from "./trainer.js";
-import type { DtypeName, MemoryPlan, OpenModelOptions, TrainerOptions, TrainingShape } from "./types.js";
+import type { DtypeName, MemoryPlan, ModelConfig, OpenModelOptions, TrainerOptions, TrainingShape } from "./types.js";
 import { hasWeights, openWeights } from "./weight_files.js";
 
 export { Model } from "./loaded_model.js";
@@ -35,48 +35,58 @@ function threadCount(threads: number | undefined): number {
  * @throws FintuneError E_NOT_FOUND, E_MODEL_CONFIG, E_MODEL_UNSUPPORTED, E_WEIGHTS, E_ADAPTER, E_DEVICE, E_OUT_OF_MEMORY
  */
 export async function openModel(name: string, options: OpenModelOptions = {}): Promise<Model> {
-	const device = resolveDevice(options.device);
 	const { dir, label } = resolveModel(name);
 	const file = await readModelConfig(dir);
-	const stopIds = await readStopIds(dir, file.eosTokenIds);
-	const facts = {
-		dir,
-		label,
-		config: file.config,
-		stopIds,
-		device: device.name,
-		dtype: computeDtype(options.dtype, device),
-		threads: threadCount(options.threads),
-		trainable: options.trainable ?? false,
-	};
-	const init: NativeModelInit = {
-		config: file.config,
-		files: [],
-		tensors: [],
-		device: facts.device,
-		compute: facts.dtype,
-		threads: facts.threads,
-		trainable: facts.trainable,
-	};
+	const facts = factsOf({ dir, label, config: file.config, stopIds: await readStopIds(dir, file.eosTokenIds) }, options);
 	if (options.random) {
-		init.random = { seed: options.random.seed ?? 0, std: options.random.std ?? file.initializerRange };
-	} else if (!hasWeights(dir)) {
+		const { seed = 0, std = file.initializerRange } = options.random;
+		return open(facts, { files: [], tensors: [], random: { seed, std } }, options);
+	}
+	if (!hasWeights(dir)) {
 		throw new FintuneError("E_NOT_FOUND", "the folder has no weights", {
 			where: dir,
 			expected: "model.safetensors, or model.safetensors.index.json with its files",
 			hint: "without them the model can be planned for, or opened with random weights",
 		});
 	}
-	const weights = options.random ? undefined : await openWeights(dir, file.config);
-	let model: Model;
+	const weights = await openWeights(dir, file.config);
 	try {
-		const native = await nativeCall(() =>
-			engine().openModel({ ...init, ...(weights ? { files: weights.files, tensors: weights.tensors } : {}) }),
-		);
-		model = new Model(native, facts);
+		return await open(facts, { files: weights.files, tensors: weights.tensors }, options);
 	} finally {
-		await weights?.close();
+		await weights.close();
 	}
+}
+
+/**
+ * Opens an architecture that no folder describes, with random weights: for tests and benchmarks.
+ * @param label what the model is called
+ * @param options.random default: seed 0, std 0.02
+ */
+export async function openRandomModel(label: string, config: ModelConfig, options: OpenModelOptions = {}): Promise<Model> {
+	const { seed = 0, std = 0.02 } = options.random ?? {};
+	const facts = factsOf({ dir: "", label, config, stopIds: [] }, options);
+	return open(facts, { files: [], tensors: [], random: { seed, std } }, options);
+}
+
+function factsOf(model: Pick<ModelFacts, "dir" | "label" | "config" | "stopIds">, options: OpenModelOptions): ModelFacts {
+	const device = resolveDevice(options.device);
+	return {
+		...model,
+		device: device.name,
+		dtype: computeDtype(options.dtype, device),
+		threads: threadCount(options.threads),
+		trainable: options.trainable ?? false,
+	};
+}
+
+async function open(
+	facts: ModelFacts,
+	source: Pick<NativeModelInit, "files" | "tensors" | "random">,
+	options: OpenModelOptions,
+): Promise<Model> {
+	const { config, device, dtype: compute, threads, trainable } = facts;
+	const native = await nativeCall(() => engine().openModel({ config, device, compute, threads, trainable, ...source }));
+	const model = new Model(native, facts);
 	try {
 		for (const adapter of options.adapters ?? []) await model.addAdapter(adapter);
 	} catch (error) {
@@ -100,10 +110,11 @@ export interface PlanTrainingOptions {
 /**
  * Peak bytes of a training micro-batch, counted by the code that allocates, without opening the model: a folder with
  * nothing but config.json will do.
+ * @param model as {@link openModel} takes it, or an architecture
  */
-export async function planTraining(name: string, options: PlanTrainingOptions): Promise<MemoryPlan> {
+export async function planTraining(model: string | ModelConfig, options: PlanTrainingOptions): Promise<MemoryPlan> {
 	const device = resolveDevice(options.device);
-	const { config } = await readModelConfig(resolveModel(name).dir);
+	const config = typeof model === "string" ? (await readModelConfig(resolveModel(model).dir)).config : model;
 	const adapters = options.adapters ?? [];
 	const lora = adapters.length > 0;
 	const stack = adapters.map(({ r, targetModules }) =>

@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { FintuneError } from "../errors.js";
 import { type AddonCandidate, addonCandidates } from "./addon_table.js";
 import type { NativeBinding } from "./binding.js";
+import { findCublasLt, findDriver } from "./driver.js";
 
 /** A candidate and what became of it. */
 export interface AddonOutcome extends AddonCandidate {
@@ -62,7 +63,10 @@ function load(): { binding: NativeBinding; file: string } {
 			table.push({ ...candidate, state: "failed", reason: `${candidate.reason}; does not load: ${why}` });
 		}
 	}
-	if (result) return result;
+	if (result) {
+		if (findDriver().library !== null) result.binding.setProductLibraries(findCublasLt());
+		return result;
+	}
 	throw new FintuneError("E_NATIVE_MISSING", "the native addon does not load", {
 		found: `tried\n    ${table.map(({ file, reason }) => `${file}: ${reason}`).join("\n    ")}`,
 		hint: "in a checkout run: npm run build (it needs a C++17 compiler and CMake 3.22)",

@@ -11,6 +11,7 @@ import type { Model } from "./loaded_model.js";
 import type {
 	Adapter,
 	GradientsResult,
+	MemoryPlan,
 	NamedTensor,
 	OptimizerState,
 	ScoreRow,
@@ -189,6 +190,11 @@ export class Trainer {
 			found: String(loss),
 			hint: "the reference log-probabilities belong to another model, other adapters, other rows or another dtype",
 		});
+	}
+
+	/** Bytes by kind that the steps so far have really taken, at their highest moment; {@link Model.planTraining} foretells them. */
+	memory(): MemoryPlan {
+		return nativeCall(() => this.#native.memory());
 	}
 
 	/** Trained parameters (copies). LoRA: names as PEFT saves them; full: names of the weight file. */

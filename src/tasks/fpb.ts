@@ -5,8 +5,8 @@
  * The leaderboard's maintainers (PIXIU) drew it with scikit-learn from the distinct sentences in file order: a fixed number
  * of test sentences per class, and a fifth of the rest, the classes one behind the other, for validation. Written out as
  * PIXIU writes it, train (3,094 sentences), valid (774) and test (970) have the git hashes of the files that PIXIU
- * published (data/FPB at its commit 97fc7bb), so these are its rows. A later upload with 3,100 and 776 rows of train and
- * valid is also around; for its rows, import them (see `define.ts`).
+ * published (data/FPB at its commit 97fc7bb), so these are its rows. The hub's copy is listed with 970 test rows as well,
+ * but with 3,100 and 776 of the others; it could not be compared. For its rows, import them (see `define.ts`).
  * @module
  */
 import { FintuneError } from "../errors.js";

@@ -695,10 +695,24 @@ describe("tokenizer", () => {
 describe("device", () => {
 	refuses([
 		{
-			what: "cuda in a build without it",
-			args: () => ["run", "good.yaml", "--device", "cuda"],
+			what: "a GPU that is not there",
+			args: () => ["run", "good.yaml", "--device", "cuda:99"],
 			status: 69,
-			words: ["cuda", "(E_DEVICE)"],
+			words: ["cuda:99", "(E_DEVICE)"],
+		},
+		{
+			what: "a GPU that is not there, by FINTUNE_DEVICE",
+			args: () => ["run", "good.yaml"],
+			status: 69,
+			words: ["cuda:99", "(E_DEVICE)"],
+			options: () => ({ env: { FINTUNE_DEVICE: "cuda:99" } }),
+		},
+		{
+			what: "a FINTUNE_DEVICE that is no device",
+			args: () => ["run", "good.yaml"],
+			status: 64,
+			words: ["FINTUNE_DEVICE", "gpu"],
+			options: () => ({ env: { FINTUNE_DEVICE: "gpu" } }),
 		},
 		{ what: "fp16 on the CPU", args: () => ["run", "good.yaml", "--dtype", "fp16"], status: 69, words: ["fp16"] },
 		{

@@ -1,19 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, test } from "vitest";
-import { type Model, openModel } from "../../src/engine/model.js";
-import type { GenerateOptions, GenerateRow, Generation, OpenModelOptions } from "../../src/engine/types.js";
+import { describe, expect, test } from "vitest";
+import type { GenerateOptions, GenerateRow, Generation } from "../../src/engine/types.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
-
-const open: Model[] = [];
-async function opened(dir: string, options: OpenModelOptions = {}): Promise<Model> {
-	const model = await openModel(dir, { dtype: "f32", threads: 2, ...options });
-	open.push(model);
-	return model;
-}
-afterAll(() => {
-	for (const model of open) model.dispose();
-});
+import { opened } from "./opened.js";
 
 interface Case {
 	prompt: number[];

@@ -1,22 +1,14 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { foldAdapters } from "../../src/engine/adapter.js";
 import { type Model, openModel } from "../../src/engine/model.js";
 import { readSafetensors } from "../../src/engine/safetensors.js";
-import type { OpenModelOptions, Score } from "../../src/engine/types.js";
+import type { Score } from "../../src/engine/types.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
+import { opened } from "./opened.js";
 
-const open: Model[] = [];
-async function opened(dir: string, options: OpenModelOptions = {}): Promise<Model> {
-	const model = await openModel(dir, { dtype: "f32", threads: 2, ...options });
-	open.push(model);
-	return model;
-}
-afterAll(() => {
-	for (const model of open) model.dispose();
-});
 const json = (...parts: string[]) => JSON.parse(readFileSync(sharedPath(...parts), "utf8"));
 const worst = (found: ArrayLike<number>, expected: ArrayLike<number>): number => {
 	expect(found.length).toBe(expected.length);

@@ -1,22 +1,13 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { initAdapter, loadAdapter } from "../../src/engine/adapter.js";
-import { type Model, openModel, planTraining } from "../../src/engine/model.js";
+import { planTraining } from "../../src/engine/model.js";
 import { readSafetensors } from "../../src/engine/safetensors.js";
-import type { NamedTensor, OpenModelOptions, PreferenceBatch, SftBatch, TrainSequence } from "../../src/engine/types.js";
+import type { NamedTensor, PreferenceBatch, SftBatch, TrainSequence } from "../../src/engine/types.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
-
-const open: Model[] = [];
-async function opened(dir: string, options: OpenModelOptions = {}): Promise<Model> {
-	const model = await openModel(dir, { dtype: "f32", threads: 2, ...options });
-	open.push(model);
-	return model;
-}
-afterAll(() => {
-	for (const model of open) model.dispose();
-});
+import { opened } from "./opened.js";
 
 const rootMeanSquare = (found: readonly NamedTensor[], expected: ReadonlyMap<string, { data: Float32Array }>): number => {
 	let [squares, count] = [0, 0];

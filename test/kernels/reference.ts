@@ -3,7 +3,7 @@
  * reference, Math.fround the plain f32 loop that a kernel is held against.
  * @module
  */
-import type { Numbers } from "./support.js";
+import { expectClose, type Numbers, numericGradient } from "./support.js";
 
 export type Round = (x: number) => number;
 export const exact: Round = (x) => x;
@@ -168,3 +168,7 @@ export const multiply = (a: Numbers, b: Numbers, m: number, n: number, k: number
 
 export const add = (a: Numbers, b: Numbers, factor = 1, r: Round = exact): Float64Array =>
 	Float64Array.from(a, (x, i) => r(x + r(factor * at(b, i))));
+
+/** A reference's own gradient against central differences of its value. */
+export const expectGradient = (found: Numbers, value: (x: Float64Array) => number, at: Numbers, what: string): void =>
+	expectClose(found, numericGradient(value, at), 1e-8, what);

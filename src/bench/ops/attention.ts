@@ -1,0 +1,74 @@
+/**
+ * Benchmarks of packed causal attention, forward, backward and of decoding.
+ * @module
+ */
+import { kernels } from "../../engine/kernels.js";
+import { type OpBench, type OpShape, sequenceLengths, size, starts, width } from "../op.js";
+
+const letters = { T: "tokens", S: "tokens of a sequence", H: "query heads", G: "key/value heads", K: "head dim" };
+
+/** Pairs of a query and a key that it sees. */
+const pairs = (s: OpShape): number => sequenceLengths(size(s, "T"), size(s, "S")).reduce((sum, n) => sum + (n * (n + 1)) / 2, 0);
+
+export const attentionForward: OpBench = {
+	name: "attention_forward",
+	family: "attention",
+	letters,
+	shapes: (model, { tokens, length }) => [{ T: tokens, S: length, H: model.numHeads, G: model.numKvHeads, K: model.headDim }],
+	// q k^T and p v
+	flops: (s) => 4 * pairs(s) * size(s, "H") * size(s, "K"),
+	bytes: (s, dtype) => size(s, "T") * (2 * (size(s, "H") + size(s, "G")) * size(s, "K") * width(dtype) + 4 * size(s, "H")),
+	prepare(s, dtype, t) {
+		const [T, H, G, K] = [size(s, "T"), size(s, "H"), size(s, "G"), size(s, "K")];
+		const [q, k, v] = [t.normal([T, H * K], dtype), t.normal([T, G * K], dtype), t.normal([T, G * K], dtype)];
+		const cuSeqlens = t.ints(starts(sequenceLengths(T, size(s, "S"))));
+		const [y, lse] = [t.zeros([T, H * K], dtype), t.zeros([T, H])];
+		return {
+			run: () => kernels.attention(q, k, v, { cuSeqlens, heads: H, kvHeads: G, y, lse }),
+			results: () => [y, lse],
+		};
+	},
+};
+
+export const attentionBackward: OpBench = {
+	name: "attention_backward",
+	family: "attention",
+	letters,
+	shapes: attentionForward.shapes,
+	// q k^T again, dy v^T, p^T dy, ds k and ds^T q
+	flops: (s) => 10 * pairs(s) * size(s, "H") * size(s, "K"),
+	bytes: (s, dtype) => size(s, "T") * (4 * (size(s, "H") + size(s, "G")) * size(s, "K") * width(dtype) + 4 * size(s, "H")),
+	prepare(s, dtype, t) {
+		const [T, H, G, K] = [size(s, "T"), size(s, "H"), size(s, "G"), size(s, "K")];
+		const [q, k, v] = [t.normal([T, H * K], dtype), t.normal([T, G * K], dtype), t.normal([T, G * K], dtype)];
+		const dy = t.normal([T, H * K], dtype);
+		const options = { cuSeqlens: t.ints(starts(sequenceLengths(T, size(s, "S")))), heads: H, kvHeads: G };
+		const forward = kernels.attention(q, k, v, { ...options, y: t.zeros([T, H * K], dtype), lse: t.zeros([T, H]) });
+		const out = { dq: t.zeros([T, H * K], dtype), dk: t.zeros([T, G * K], dtype), dv: t.zeros([T, G * K], dtype) };
+		return {
+			run: () => kernels.attentionBackward(q, k, v, forward, dy, { ...options, ...out }),
+			results: () => Object.values(out),
+		};
+	},
+};
+
+export const attentionDecode: OpBench = {
+	name: "attention_decode",
+	family: "attention",
+	letters: { N: "sequences", L: "keys of each", H: "query heads", G: "key/value heads", K: "head dim" },
+	shapes: (model, { length }) => [{ N: 32, L: length, H: model.numHeads, G: model.numKvHeads, K: model.headDim }],
+	flops: (s) => 4 * size(s, "N") * size(s, "L") * size(s, "H") * size(s, "K"),
+	bytes: (s, dtype) =>
+		2 * size(s, "N") * size(s, "K") * (size(s, "L") * size(s, "G") + size(s, "H")) * width(dtype) + 4 * size(s, "N"),
+	prepare(s, dtype, t) {
+		const [N, L, H, G, K] = [size(s, "N"), size(s, "L"), size(s, "H"), size(s, "G"), size(s, "K")];
+		const caches = () => Array.from({ length: N }, () => t.normal([L, G * K], dtype));
+		const [q, keys, values] = [t.normal([N, H * K], dtype), caches(), caches()];
+		const lengths = t.ints(new Int32Array(N).fill(L));
+		const y = t.zeros([N, H * K], dtype);
+		return {
+			run: () => kernels.attentionDecode(q, keys, values, lengths, { heads: H, kvHeads: G, y }),
+			results: () => [y],
+		};
+	},
+};

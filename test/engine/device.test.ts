@@ -1,0 +1,70 @@
+/**
+ * Why a device is not there, on machines that are not this one.
+ * @module
+ */
+import { describe, expect, it } from "vitest";
+import { cudaLines } from "../../src/cli/doctor.js";
+import { gpuInfo, missingDevice, type NativeGpuInfo } from "../../src/engine/device.js";
+
+const build = { toolkit: "13.0", architectures: ["75", "80", "90a"], ptx: "90", driverFloor: "580" };
+const h100 = {
+	index: 0,
+	name: "NVIDIA H100 80GB HBM3",
+	capability: 90,
+	multiprocessors: 132,
+	memoryTotal: 80 * 2 ** 30,
+	memoryFree: 79 * 2 ** 30,
+	refused: null,
+};
+const v100 = { ...h100, index: 1, name: "Tesla V100", capability: 70, refused: "compute capability 7.0: too old" };
+
+const missing = (wanted: string, info: NativeGpuInfo) => missingDevice(wanted, ["cpu"], () => info);
+const products = { productLibrary: null, whyOwnProducts: "no libcublasLt.so.13" };
+const without = (reason: string): NativeGpuInfo => ({ build, driver: 0, gpus: [], reason, ...products });
+
+describe("a device that is not there", () => {
+	it("is explained", () => {
+		const noDriver = missing("cuda", without("no NVIDIA driver was found"));
+		expect(noDriver).toMatchObject({ code: "E_DEVICE", exitStatus: 69, found: "cuda", expected: "auto, cpu" });
+		expect(noDriver.message).toContain("no NVIDIA driver was found");
+
+		const noCuda = missing("cuda:1", { ...without("this build has no CUDA"), build: null });
+		expect(noCuda.message).toContain("fintune doctor");
+
+		const info: NativeGpuInfo = { build, driver: 13000, gpus: [h100, v100], reason: null, ...products };
+		expect(missing("cuda:9", info).message).toContain("cuda:0 (NVIDIA H100 80GB HBM3) or cuda:1 (Tesla V100), found cuda:9");
+		expect(missing("cuda:1", info).message).toContain("Tesla V100 cannot be used: compute capability 7.0: too old");
+	});
+
+	it("is another matter than a name that is none", () => {
+		expect(missing("gpu", without("unasked"))).toMatchObject({ code: "E_ARGUMENT", found: "gpu" });
+	});
+});
+
+describe("doctor's lines", () => {
+	it("show the GPUs", () => {
+		expect(cudaLines({ build, driver: 13010, gpus: [h100, v100], reason: null, ...products }, "NVIDIA driver 590.1")).toEqual([
+			["cuda", "CUDA 13.0 for sm_75, 80, 90a and PTX of 90; needs driver 580 or newer"],
+			["products", "fintune's own kernels: no libcublasLt.so.13"],
+			["driver", "NVIDIA driver 590.1, up to CUDA 13.1"],
+			["cuda:0", "NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, 79.0 GiB free of 80.0 GiB"],
+			["cuda:1", expect.stringMatching(/^Tesla V100, sm_70, .*: cannot be used: compute capability 7\.0: too old$/)],
+		]);
+	});
+
+	it("show why there is none", () => {
+		expect(cudaLines({ ...without("this build has no CUDA"), build: null }, undefined)).toEqual([
+			["cuda", "not in this addon"],
+			["driver", "no sign of an NVIDIA driver"],
+			["gpu", "none: this build has no CUDA"],
+		]);
+	});
+});
+
+it("this machine is asked without harm", () => {
+	for (const measure of [false, true, false]) {
+		const { gpus, reason, driver } = gpuInfo(measure);
+		expect(driver).toBeGreaterThanOrEqual(0);
+		expect(reason === null).toBe(gpus.some(({ refused }) => refused === null));
+	}
+});
