@@ -98,6 +98,8 @@ const work = {
 		);
 	},
 	async goldens() {
+		const { checkOpGoldens } = await import("./check/op_goldens.mjs");
+		records.push(...(await checkOpGoldens({ device: device.name, fixtures, onProgress: progress("goldens") })));
 		const { checkGoldens } = await import("./check/goldens.mjs");
 		records.push(
 			...(await checkGoldens({ device: device.name, dtypes, fixtures, steps: size.steps, onProgress: progress("goldens") })),

@@ -6,110 +6,14 @@
 #include <napi.h>
 
 #include <algorithm>
-#include <utility>
 #include <vector>
 
-#include "addon/devices.h"
-#include "addon/napi_util.h"
+#include "addon/kernel_call.h"
 #include "addon/register.h"
-#include "addon/state.h"
-#include "addon/tensors.h"
-#include "cpu/dispatch.h"
 
 namespace fintune {
 namespace addon {
 namespace {
-
-// The arguments of one kernel.
-class Call : public Options {
- public:
-  Call(const Napi::CallbackInfo& info, const char* name) : Options(info[0], name), env_(info.Env()) {}
-
-  // Optional tensors give an empty view or a null pointer.
-  View rows(const char* name) const { return tensor(name).rows(); }
-  View rows_or_none(const char* name) const { return has(name) ? rows(name) : View(); }
-  View matrix(const char* name) const { return tensor(name).matrix(); }
-  View matrix_or_none(const char* name) const { return has(name) ? matrix(name) : View(); }
-  float* floats(const char* name, int64_t n) const { return vector<float>(name, DType::F32, n); }
-  float* floats_or_none(const char* name, int64_t n) const { return has(name) ? floats(name, n) : nullptr; }
-  int32_t* ints(const char* name, int64_t n) const { return vector<int32_t>(name, DType::I32, n); }
-  int64_t length(const char* name) const { return tensor(name).count(); }
-  Tensor& tensor(const char* name) const { return tensor(get(name), path(name)); }
-  // Must lie where the kernels run.
-  Tensor& tensor(const Napi::Value& v, const std::string& name) const {
-    Tensor& t = Tensor::from(v, name);
-    require(&t.device() == &device(), name, ": lies on ", t.device().name(), ", the kernels run on ",
-            device().name());
-    return t;
-  }
-  // A list of tensors.
-  std::vector<Tensor*> tensors(const char* name) const {
-    const Napi::Value v = get(name);
-    require(v.IsArray(), path(name), ": expected an array of tensors, found ", js_type(v));
-    std::vector<Tensor*> list;
-    const Napi::Array array = v.As<Napi::Array>();
-    for (uint32_t i = 0; i < array.Length(); ++i) {
-      list.push_back(&tensor(array.Get(i), path(name) + "[" + std::to_string(i) + "]"));
-    }
-    return list;
-  }
-  DType compute() const {
-    return has("compute") ? parse_dtype(text("compute"), path("compute")) : DType::F32;
-  }
-
-  // Contiguous i32 values, copied to the host.
-  std::vector<int32_t> host_ints(const char* name, int64_t n) const {
-    std::vector<int32_t> values(static_cast<size_t>(n));
-    device().download(values.data(), ints(name, n), values.size() * sizeof(int32_t));
-    return values;
-  }
-
-  // Runs the op twice: once dry, to learn what workspace it takes, then on an arena of at least that size.
-  template <typename Op>
-  void run(void (*OpTable::*member)(Exec&, const Op&), const Op& arguments) const {
-    State& s = state(env_);
-    void (*op)(Exec&, const Op&) = kernel_ops(s).*member;
-    if (op == nullptr)
-      fail(ErrorCode::Device, where(), ": device ", device().name(), " does not have this op");
-    if (!s.kernel_threads) s.kernel_threads = std::make_unique<ThreadPool>(0);
-    Exec exec;
-    exec.device = &device();
-    exec.threads = s.kernel_threads.get();
-    exec.rowwise = flag("rowwise", false);
-    exec.compute = compute();
-    Arena measure(device());
-    measure.measure();
-    exec.arena = &measure;
-    exec.dry = true;
-    op(exec, arguments);
-    // A device that watches its memory gives a new block for each call, poisoned and of just the size.
-    if (!s.kernel_arena || s.kernel_arena_bytes < measure.peak() || device().watches_bounds()) {
-      s.kernel_arena = std::make_unique<Arena>(device());
-      s.kernel_arena_bytes = 0;
-      s.kernel_arena->reserve(measure.peak());
-      s.kernel_arena_bytes = measure.peak();
-    }
-    exec.arena = s.kernel_arena.get();
-    exec.dry = false;
-    op(exec, arguments);
-    // A timer measures what the device does, not how long it waits for the host in between.
-    if (!s.timing) device().synchronize();
-  }
-
- private:
-  template <typename T>
-  T* vector(const char* name, DType dtype, int64_t n) const {
-    Tensor& t = tensor(name);
-    require(t.dtype() == dtype && t.contiguous() && t.count() == n, path(name), ": expected ", n,
-            " contiguous ", dtype_name(dtype), " values, found ", t.count(), " of ", dtype_name(t.dtype()),
-            t.contiguous() ? "" : " in a view of columns");
-    return static_cast<T*>(t.data());
-  }
-
-  Device& device() const { return kernel_device(state(env_)); }
-
-  Napi::Env env_;
-};
 
 Napi::Value embedding_forward(const Napi::CallbackInfo& info) {
   const Call c(info, "embeddingForward");
@@ -493,77 +397,6 @@ Napi::Value store_rows(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// Names of the kernels that the device has.
-Napi::Value ops(const Napi::CallbackInfo& info) {
-  const OpTable& t = kernel_ops(state(info.Env()));
-  const std::pair<const char*, bool> all[] = {
-      {"embeddingForward", t.embedding_forward != nullptr},
-      {"embeddingBackward", t.embedding_backward != nullptr},
-      {"rmsnormForward", t.rmsnorm_forward != nullptr},
-      {"rmsnormBackward", t.rmsnorm_backward != nullptr},
-      {"rope", t.rope != nullptr},
-      {"attentionForward", t.attention_forward != nullptr},
-      {"attentionBackward", t.attention_backward != nullptr},
-      {"attentionDecode", t.attention_decode != nullptr},
-      {"swigluForward", t.swiglu_forward != nullptr},
-      {"swigluBackward", t.swiglu_backward != nullptr},
-      {"linearForward", t.linear_forward != nullptr},
-      {"linearBackward", t.linear_backward != nullptr},
-      {"linearLogprob", t.linear_logprob != nullptr},
-      {"adamw", t.adamw != nullptr},
-      {"globalNorm", t.global_norm != nullptr},
-      {"gatherRows", t.gather_rows != nullptr},
-      {"scatterRows", t.scatter_rows != nullptr},
-      {"storeRows", t.store_rows != nullptr},
-      {"sample", t.sample != nullptr},
-  };
-  Napi::Array names = Napi::Array::New(info.Env());
-  for (const auto& [name, present] : all) {
-    if (present) names.Set(names.Length(), name);
-  }
-  return names;
-}
-
-Napi::Value isas(const Napi::CallbackInfo& info) {
-  const std::vector<std::string> names = cpu_isas();
-  Napi::Array array = Napi::Array::New(info.Env(), names.size());
-  for (size_t i = 0; i < names.size(); ++i) array.Set(static_cast<uint32_t>(i), names[i]);
-  return array;
-}
-
-Napi::Value isa(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), cpu_isa()); }
-
-Napi::Value set_isa(const Napi::CallbackInfo& info) {
-  set_cpu_isa(to_text(info[0], "setIsa"));
-  return info.Env().Undefined();
-}
-
-Napi::Value threads(const Napi::CallbackInfo& info) {
-  State& s = state(info.Env());
-  if (!s.kernel_threads) s.kernel_threads = std::make_unique<ThreadPool>(0);
-  return Napi::Number::New(info.Env(), s.kernel_threads->size());
-}
-
-Napi::Value set_threads(const Napi::CallbackInfo& info) {
-  const int64_t n = to_integer(info[0], "setThreads");
-  require(n >= 0 && n <= 1024, "setThreads: expected 0 (all) .. 1024, found ", n);
-  state(info.Env()).kernel_threads = std::make_unique<ThreadPool>(static_cast<int>(n));
-  return info.Env().Undefined();
-}
-
-Napi::Value device(const Napi::CallbackInfo& info) {
-  return Napi::String::New(info.Env(), kernel_device(state(info.Env())).name());
-}
-
-// Where the kernels run and new tensors lie from now on.
-Napi::Value set_device(const Napi::CallbackInfo& info) {
-  State& s = state(info.Env());
-  Backend backend = backend_named(to_text(info[0], "setDevice"));
-  s.kernel_arena.reset();
-  s.kernel_backend = std::move(backend);
-  return info.Env().Undefined();
-}
-
 }  // namespace
 
 void init_kernels(Napi::Env env, Napi::Object exports) {
@@ -587,16 +420,9 @@ void init_kernels(Napi::Env env, Napi::Object exports) {
   export_function<scatter_rows>(env, exports, "scatterRows");
   export_function<store_rows>(env, exports, "storeRows");
   export_model_kernels(env, exports);
+  export_kernel_settings(env, exports);
   export_simt(env, exports);
-  export_function<device>(env, exports, "device");
-  export_function<set_device>(env, exports, "setDevice");
   export_measure_kernels(env, exports);
-  export_function<ops>(env, exports, "ops");
-  export_function<isas>(env, exports, "isas");
-  export_function<isa>(env, exports, "isa");
-  export_function<set_isa>(env, exports, "setIsa");
-  export_function<threads>(env, exports, "threads");
-  export_function<set_threads>(env, exports, "setThreads");
 }
 
 }  // namespace addon

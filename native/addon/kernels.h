@@ -9,6 +9,8 @@ namespace addon {
 // kernels_model.cc: preferenceLoss and ropeTables, which the decoder and the trainer use and the ops do not
 // know.
 void export_model_kernels(Napi::Env env, Napi::Object exports);
+// kernels_settings.cc: where the kernels compute: device, instruction set, threads.
+void export_kernel_settings(Napi::Env env, Napi::Object exports);
 // kernels_simt.cc: the object `simt`, in test builds only.
 void export_simt(Napi::Env env, Napi::Object exports);
 

@@ -55,6 +55,10 @@ Napi::Value launches(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(simt::launches()));
 }
 
+Napi::Value work(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(simt::work()));
+}
+
 }  // namespace
 
 void export_simt(Napi::Env env, Napi::Object exports) {
@@ -67,6 +71,7 @@ void export_simt(Napi::Env env, Napi::Object exports) {
   export_function<set_site>(env, simt, "setSite");
   export_function<enable_all_sites>(env, simt, "enableAllSites");
   export_function<launches>(env, simt, "launches");
+  export_function<work>(env, simt, "work");
   exports.Set("simt", simt);
 }
 

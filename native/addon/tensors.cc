@@ -203,8 +203,8 @@ Napi::Value Tensor::Columns(const Napi::CallbackInfo& info) {
   });
 }
 
-// f32 and bf16 take a Float32Array (bf16 rounds to nearest even), bf16 and f16 also their bits as a
-// Uint16Array, i32 an Int32Array.
+// f32, bf16 and f16 take a Float32Array (the latter two round to nearest even), bf16 and f16 also their bits
+// as a Uint16Array, i32 an Int32Array.
 Napi::Value Tensor::Set(const Napi::CallbackInfo& info) {
   return guard(info.Env(), [&]() -> Napi::Value {
     from(info.This(), "this");
@@ -215,13 +215,15 @@ Napi::Value Tensor::Set(const Napi::CallbackInfo& info) {
     const napi_typedarray_type type = array.TypedArrayType();
     const HostView host(device(), rows());
     const View& v = host.view();
-    if (type == napi_float32_array && (dtype_ == DType::F32 || dtype_ == DType::BF16)) {
+    if (type == napi_float32_array && dtype_ != DType::I32) {
       const float* src = info[0].As<Napi::Float32Array>().Data();
       for_rows(v, [&](int64_t from, int64_t to, int64_t n) {
         if (dtype_ == DType::F32) {
           std::memcpy(v.as<float>() + to, src + from, static_cast<size_t>(n) * 4);
-        } else {
+        } else if (dtype_ == DType::BF16) {
           for (int64_t i = 0; i < n; ++i) v.as<bf16>()[to + i] = to_bf16(src[from + i]);
+        } else {
+          for (int64_t i = 0; i < n; ++i) v.as<f16>()[to + i] = to_f16(src[from + i]);
         }
       });
     } else if (type == napi_uint16_array && dtype_size(dtype_) == 2) {
@@ -236,10 +238,9 @@ Napi::Value Tensor::Set(const Napi::CallbackInfo& info) {
       });
     } else {
       fail(ErrorCode::Argument, "set: a tensor of ", dtype_name(dtype_),
-           dtype_ == DType::F32    ? " takes a Float32Array"
-           : dtype_ == DType::BF16 ? " takes a Float32Array, or its bits as a Uint16Array"
-           : dtype_ == DType::F16  ? " takes its bits as a Uint16Array"
-                                   : " takes an Int32Array");
+           dtype_ == DType::F32   ? " takes a Float32Array"
+           : dtype_ == DType::I32 ? " takes an Int32Array"
+                                  : " takes a Float32Array, or its bits as a Uint16Array");
     }
     host.give_back();
     return info.This();

@@ -37,7 +37,8 @@ struct Forward {
   float* lse;  // [T, H] or null
 };
 
-// What the backward pass needs of a row and head: lse (times log2(e) for the tensor core kernels), and D = dy . y.
+// What the backward pass needs of a row and head: lse (times log2(e) for the tensor core kernels), and D = dy
+// . y.
 struct alignas(8) RowStats {
   float lse, delta;
 };
@@ -57,6 +58,18 @@ FINTUNE_HD constexpr int tile_family(int architecture) {
   if (architecture < 80) return 75;
   return architecture == 80 || (architecture >= 90 && architecture < 120) ? 80 : 86;
 }
+
+// Of the plain kernels.
+constexpr int64_t kWidestHead = 256;
+
+// Strides are kept in 32 bits.
+constexpr int64_t kLargestStride = 0x7FFFFFFF;
+
+void check_view(const View& v, int64_t rows, int64_t cols, DType dtype, const char* name);
+inline Heads heads_of(const View& v) { return Heads{v.data, static_cast<uint32_t>(v.ld)}; }
+
+// Whether activations of a type and heads of that width go to the tensor cores.
+bool on_tensor_cores(const Exec& exec, DType dtype, int64_t dim);
 
 // Tensor cores: T = bf16 or f16 (on 75: f16), head_dim of at most 128, scale > 0 in the forward pass.
 template <class T>

@@ -1,7 +1,8 @@
-// The backward pass on tensor cores, in two kernels that recompute the scores: one owns tiles of keys and sums
-// dk and dv over the queries and the heads of the group in fixed order, one owns tiles of queries and sums dq
-// over the keys. Seven products instead of five, but no sum is shared between blocks, so nothing depends on
-// the order in which they run (the first version of Dao's deterministic scheme; no atomics, no locks).
+// The backward pass on tensor cores, in two kernels that recompute the scores: one owns tiles of keys and
+// sums dk and dv over the queries and the heads of the group in fixed order, one owns tiles of queries and
+// sums dq over the keys. Seven products instead of five, but no sum is shared between blocks, so nothing
+// depends on the order in which they run (the first version of Dao's deterministic scheme; no atomics, no
+// locks).
 #pragma once
 
 #include "cuda/attention_tile.cuh"
@@ -11,14 +12,16 @@ namespace fintune {
 namespace cuda {
 namespace attention {
 
-// Two slots of two tiles each, a and b: one is used while the other is filled. kFirst: byte offset.
-template <class T, class Tile, int kRows, int kFirst>
+// Two slots of two tiles each, a and b, and kMore bytes behind them: one is used while the other is filled.
+// kFirst: byte offset.
+template <class T, class Tile, int kRows, int kFirst, int kMore>
 struct PairSlots {
   static constexpr int kTile = kRows * 2 * Tile::kDim;  // bytes; b lies that far behind a
+  static constexpr int kSlot = 2 * kTile + kMore;
   int free = kFirst;  // the slot that the next pair goes to
   TileCopy<T, Tile::kFamily, kRows, Tile::kDim, Tile::kThreads> copy_a, copy_b;
 
-  GPU_FN static int other(int slot) { return 2 * (kFirst + kTile) - slot; }
+  GPU_FN static int other(int slot) { return 2 * kFirst + kSlot - slot; }
 
   // Starts to fetch rows `first` .. of both; end() completes it.
   GPU_FN void begin(const Rows<T>& a, const Rows<T>& b, int first) {
@@ -40,6 +43,28 @@ struct PairSlots {
   }
 };
 
+// Queries, dy and what belongs to their rows.
+template <class T, class Tile, int kFirst>
+struct QuerySlots : PairSlots<T, Tile, Tile::kQueries, kFirst, Tile::kQueries * sizeof(RowStats)> {
+  using Base = PairSlots<T, Tile, Tile::kQueries, kFirst, Tile::kQueries * sizeof(RowStats)>;
+  static constexpr int kStats = 2 * Base::kTile;  // behind the first tile
+  RowStats row;
+
+  GPU_FN void begin(const Backward& op, const Work& work, int head, int query) {
+    Base::begin(rows_of<T>(op.q, op.shape, work, head), rows_of<T>(op.dy, op.shape, work, head), query);
+    // Queries beyond the sequence are rows of zeros, and so is what they add.
+    const int at = query + gpu::thread();
+    row = RowStats{0.0f, 0.0f};
+    if (gpu::thread() < Tile::kQueries && at < work.length) {
+      row = op.stats[static_cast<int64_t>(head) * op.shape.sequences.tokens + work.start + at];
+    }
+  }
+  GPU_FN void end() {
+    Base::end();
+    if (gpu::thread() < Tile::kQueries) gpu::shared<RowStats>(Base::free + kStats)[gpu::thread()] = row;
+  }
+};
+
 // exp(score - lse), which rounding must not lift above 1.
 GPU_FN float weight(float score, float c, float lse2) {
   return gpu::exp2(gpu::min(gpu::fma(score, c, -lse2), 0.0f));
@@ -51,8 +76,8 @@ GPU_FN void fill(float (&x)[kTiles][2], float value) {
   for (int m = 0; m < kTiles; ++m) x[m][0] = x[m][1] = value;
 }
 
-// Shapes. dk and dv of 16 rows and 128 columns are 128 registers: eight warps of them fill an SM, and share each
-// tile of queries. With 64 columns a warp owns 32 rows.
+// Shapes. dk and dv of 16 rows and 128 columns are 128 registers: eight warps of them fill an SM, and share
+// each tile of queries. With 64 columns a warp owns 32 rows.
 template <int kFamily_, int kDim_>
 struct KeysTile {
   static constexpr int kFamily = kFamily_, kDim = kDim_;
@@ -60,8 +85,8 @@ struct KeysTile {
   static constexpr int kTiles = kWide ? 2 : 1;
   static constexpr int kWarps = kWide || (kFamily == 75 && kDim != 64) ? 4 : 8, kThreads = 32 * kWarps;
   static constexpr int kBlocks = kWide ? 2 : 1;
-  static constexpr int kKeys = 16 * kTiles * kWarps, kQueries = 32;
-  static constexpr size_t kBytes = 2 * kDim * (2 * kKeys + 4 * kQueries);
+  static constexpr int kKeys = 16 * kTiles * kWarps, kQueries = kFamily == 75 && kDim == 128 ? 16 : 32;
+  static constexpr size_t kBytes = 2 * kDim * (2 * kKeys + 4 * kQueries) + 2 * kQueries * sizeof(RowStats);
 };
 template <int kFamily_, int kDim_>
 struct QueriesTile {
@@ -91,7 +116,7 @@ void backward_keys_kernel(Backward op) {
     const int first_query = first / kQueries * kQueries;
 
     constexpr int kKeysAt = 0, kValuesAt = Tile::kKeys * 2 * Tile::kDim;
-    PairSlots<T, Tile, kQueries, 2 * kValuesAt> slots;
+    QuerySlots<T, Tile, 2 * kValuesAt> slots;
     {
       TileCopy<T, Tile::kFamily, Tile::kKeys, Tile::kDim, Tile::kThreads> copy;
       const Rows<T> k = rows_of<T>(op.k, shape, work, kv_head), v = rows_of<T>(op.v, shape, work, kv_head);
@@ -102,7 +127,7 @@ void backward_keys_kernel(Backward op) {
     }
     int head = kv_head * shape.group, query = first_query;
     const int last_head = head + shape.group;
-    slots.begin(rows_of<T>(op.q, shape, work, head), rows_of<T>(op.dy, shape, work, head), query);
+    slots.begin(op, work, head, query);
     slots.end();
 
     float dk[kTiles][Tile::kDim / 8][4], dv[kTiles][Tile::kDim / 8][4];
@@ -116,33 +141,17 @@ void backward_keys_kernel(Backward op) {
     const int g = gpu::lane() / 4, t = gpu::lane() % 4;
 #pragma unroll 1
     while (head < last_head) {
-      const int this_head = head, this_query = query;
+      const int ahead = query - first - own;
       query += kQueries;
       if (query >= work.length) {
         query = first_query;
         ++head;
       }
       const int q = slots.take(), dy = q + slots.kTile;
-      if (head < last_head) {
-        slots.begin(rows_of<T>(op.q, shape, work, head), rows_of<T>(op.dy, shape, work, head), query);
-      }
-      const RowStats* head_stats = op.stats + static_cast<int64_t>(this_head) * shape.sequences.tokens;
+      if (head < last_head) slots.begin(op, work, head, query);
       // Rows of the products are keys, columns are queries: some query of the tile sees a key of the warp.
-      const int ahead = this_query - first - own;
       if (first + own < work.length && ahead + kQueries > 0) {
-        float lse2[kQueries / 8][2], delta[kQueries / 8][2];
-#pragma unroll
-        for (int n = 0; n < kQueries / 8; ++n) {
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            // Queries beyond the sequence are rows of zeros, and so is what they add.
-            const int at = this_query + 8 * n + 2 * t + i;
-            RowStats row{0.0f, 0.0f};
-            if (at < work.length) row = head_stats[static_cast<int64_t>(work.start) + at];
-            lse2[n][i] = row.lse;
-            delta[n][i] = row.delta;
-          }
-        }
+        const RowStats* const stats = gpu::shared<RowStats>(q + slots.kStats) + 2 * t;
         const bool masked = ahead < 16 * kTiles - 1;
         const auto hidden = [&](int m, int n, int i) {
           return masked && ahead + 8 * n + 2 * t + i % 2 < 16 * m + 8 * (i / 2) + g;
@@ -156,8 +165,8 @@ void backward_keys_kernel(Backward op) {
           for (int n = 0; n < kQueries / 8; ++n) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-              p[m][n][i] = hidden(m, n, i) ? 0.0f : weight(p[m][n][i], c, lse2[n][i % 2]);
-              ds[m][n][i] = -delta[n][i % 2];
+              p[m][n][i] = hidden(m, n, i) ? 0.0f : weight(p[m][n][i], c, stats[8 * n + i % 2].lse);
+              ds[m][n][i] = -stats[8 * n + i % 2].delta;
             }
           }
         }
@@ -204,7 +213,7 @@ void backward_queries_kernel(Backward op) {
     const int tiles = (gpu::min(work.length, first + Tile::kQueries) + kKeys - 1) / kKeys;
 
     const int own_bytes = own * 2 * Tile::kDim;
-    PairSlots<T, Tile, kKeys, 0> slots;
+    PairSlots<T, Tile, kKeys, 0, 0> slots;
     HeldRows<Tile::kDim, kTiles> left_q, left_dy;
     {
       constexpr int kDyAt = Tile::kQueries * 2 * Tile::kDim;

@@ -37,9 +37,8 @@ void with_tile(const Exec& exec, int dim, Fn&& fn) {
 
 template <class T>
 void launch_forward(Exec& exec, const Forward& op) {
-  with_tile<T>(exec, op.shape.dim, [&](auto family, auto width) {
-    launch_forward_tile<T, family.value, width.value>(exec, op);
-  });
+  with_tile<T>(exec, op.shape.dim,
+               [&](auto family, auto width) { launch_forward_tile<T, family.value, width.value>(exec, op); });
 }
 
 template <class T>

@@ -1,6 +1,7 @@
 // The forward pass on tensor cores: a block owns a tile of queries of one head, its warps 16 or 32 rows each,
-// and goes over the tiles of keys from the first to the diagonal (Dao 2023, FlashAttention-2). Keys and values
-// pass by turns, K0 V0 K1 V1 ..., through slots of shared memory; scores, weights and outputs stay in registers.
+// and goes over the tiles of keys from the first to the diagonal (Dao 2023, FlashAttention-2). Keys and
+// values pass by turns, K0 V0 K1 V1 ..., through slots of shared memory; scores, weights and outputs stay in
+// registers.
 #pragma once
 
 #include "cuda/attention_tile.cuh"
@@ -10,17 +11,18 @@ namespace fintune {
 namespace cuda {
 namespace attention {
 
-// Chosen for two to four warps on each of an SM's four schedulers. On 80 rows of 32 halve what each product
-// reads from shared memory, which is its second limit; the others have less tensor throughput to feed, and
-// need the room for more blocks.
+// Chosen for two to four warps on each of an SM's four schedulers, and so that nothing spills. On 80 warps of
+// 32 rows halve what each product reads from shared memory, which is its second limit; the others have less
+// tensor throughput to feed, and need the room for more blocks.
 template <int kFamily_, int kDim_>
 struct ForwardTile {
   static constexpr int kFamily = kFamily_, kDim = kDim_;
-  static constexpr int kWarps = kFamily == 75 ? 8 : 4, kThreads = 32 * kWarps;
+  static constexpr int kWarps = kFamily == 75 && kDim != 64 ? 8 : 4, kThreads = 32 * kWarps;
   static constexpr int kTiles = kFamily == 80 ? 2 : 1;  // of 16 rows, of a warp
-  static constexpr int kQueries = 16 * kTiles * kWarps, kKeys = 64;
+  static constexpr int kQueries = 16 * kTiles * kWarps;
+  static constexpr int kKeys = kDim == 128 && kFamily != 75 ? 48 : 64;
   static constexpr int kSlots = kFamily == 80 || (kFamily == 86 && kDim == 64) ? 3 : 2;
-  static constexpr int kBlocks = kFamily == 80 ? 2 : kFamily == 86 ? (kDim == 64 ? 4 : 3) : kDim == 64 ? 2 : 1;
+  static constexpr int kBlocks = kFamily == 80 ? 2 : kFamily == 86 || kDim == 64 ? 3 : 1;
   // Queries as operands: kept in registers, or read from shared memory for each tile of keys.
   static constexpr bool kHeld = kFamily != 80 || kDim == 64;
   // Queries pass through the slots before the keys do.

@@ -1,13 +1,14 @@
-// Attention by multiply-adds in f32: f32 activations, products whose operands must not be rounded, heads wider
-// than the tensor core kernels take, and devices without tensor cores for the type. Tiles of rows and columns
-// pass through shared memory as f32; 16 x 16 threads, of which a row of 16 shares a row of the tile, so that
-// softmax and the second product stay within half a warp.
+// Attention by multiply-adds in f32: f32 activations, products whose operands must not be rounded, heads
+// wider than the tensor core kernels take, and devices without tensor cores for the type. Tiles of rows and
+// columns pass through shared memory as f32; 16 x 16 threads, of which a row of 16 shares a row of the tile,
+// so that softmax and the second product stay within half a warp.
 #include <limits>
 
 #include "cuda/attention.cuh"
 #include "cuda/attention_work.cuh"
 #include "cuda/gpu.h"
 #include "cuda/launch.h"
+#include "cuda/values.cuh"
 
 namespace fintune {
 namespace cuda {
@@ -20,21 +21,6 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 struct alignas(16) Four {
   float x[4];
 };
-
-GPU_FN float load_value(const void* data, int64_t at, DType dtype) {
-  if (dtype == DType::F32) return static_cast<const float*>(data)[at];
-  if (dtype == DType::BF16) return gpu::to_float(static_cast<const bf16*>(data)[at]);
-  return gpu::to_float(static_cast<const f16*>(data)[at]);
-}
-GPU_FN void store_value(void* data, int64_t at, DType dtype, float value) {
-  if (dtype == DType::F32) {
-    static_cast<float*>(data)[at] = value;
-  } else if (dtype == DType::BF16) {
-    static_cast<bf16*>(data)[at] = gpu::from_float<bf16>(value);
-  } else {
-    static_cast<f16*>(data)[at] = gpu::from_float<f16>(value);
-  }
-}
 
 // Rows of a head of a sequence.
 struct PlainRows {
@@ -54,6 +40,7 @@ struct PlainTile {
 
   // Rows [first, first + rows); zeros beyond the sequence and the head.
   GPU_FN static void load(float* tile, int rows, const PlainRows& from, int first) {
+#pragma unroll 4
     for (int i = gpu::thread(); i < rows * kDim; i += kThreads) {
       const int row = i / kDim, column = i % kDim;
       const bool valid = first + row < from.work.length && column < from.shape.dim;
@@ -65,6 +52,7 @@ struct PlainTile {
   // Always in the same order, so that every kernel finds the same scores.
   GPU_FN static float dot(const float* a, const float* b) {
     float sum = 0.0f;
+#pragma unroll 4
     for (int c = 0; c < kDim; c += 4) {
       const Four x = *reinterpret_cast<const Four*>(a + c), y = *reinterpret_cast<const Four*>(b + c);
 #pragma unroll
@@ -107,8 +95,8 @@ GPU_FN void clear(Four (&out)[kOwn][kFours]) {
   }
 }
 
-// kRows rows are owned (two a thread, or one), kColumns pass by; sized for the 64 KB of shared memory that every
-// device has.
+// kRows rows are owned (two a thread, or one), kColumns pass by; sized for the 64 KB of shared memory that
+// every device has.
 template <int kDim_, int kRows_, int kColumns_, int kRowTiles, int kColumnTiles, int kWeights>
 struct PlainShape {
   static constexpr int kDim = kDim_, kRows = kRows_, kColumns = kColumns_;
@@ -122,7 +110,11 @@ struct PlainShape {
 template <int kDim>
 using ForwardPlain = PlainShape<kDim, kDim == 256 ? 16 : 32, kDim == 256 ? 16 : 32, 1, 2, 1>;
 template <int kDim>
-using BackwardPlain = PlainShape<kDim, kDim == 64 ? 32 : 16, kDim == 64 ? 32 : kDim == 128 ? 16 : 8, 2, 2, 2>;
+using BackwardPlain = PlainShape<kDim, kDim == 64 ? 32 : 16,
+                                 kDim == 64    ? 32
+                                 : kDim == 128 ? 16
+                                               : 8,
+                                 2, 2, 2>;
 
 template <class P>
 GPU_KERNEL(kThreads, 1)
@@ -185,6 +177,7 @@ void plain_forward_kernel(Forward op) {
       }
     }
     GPU_WARP_SYNC();
+#pragma unroll 2
     for (int j = 0; j < P::kColumns; ++j) {
 #pragma unroll
       for (int a = 0; a < P::kOwn; ++a) {
@@ -257,6 +250,7 @@ void plain_backward_keys_kernel(Backward op) {
         }
       }
       GPU_WARP_SYNC();
+#pragma unroll 2
       for (int j = 0; j < P::kColumns; ++j) {
 #pragma unroll
         for (int a = 0; a < P::kOwn; ++a) {
@@ -316,6 +310,7 @@ void plain_backward_queries_kernel(Backward op) {
       }
     }
     GPU_WARP_SYNC();
+#pragma unroll 2
     for (int j = 0; j < P::kColumns; ++j) {
 #pragma unroll
       for (int a = 0; a < P::kOwn; ++a) {

@@ -1,5 +1,5 @@
-// Pieces of the attention kernels on tensor cores: which tile a block works on, tiles of 16-bit rows in shared
-// memory, and the two products that all of them consist of.
+// Pieces of the attention kernels on tensor cores: which tile a block works on, tiles of 16-bit rows in
+// shared memory, and the two products that all of them consist of.
 #pragma once
 
 #include <limits>
@@ -48,20 +48,22 @@ GPU_FN Rows<T> rows_of(const Heads& m, const Shape& shape, const Work& work, int
                  shape.dim};
 }
 
-// A tile in shared memory, known by its byte offset: rows of kDim elements in chunks of 8, which are 16 bytes.
-// Within groups of kGroup, chunk c of row r lies at place c ^ mix(r), so that the eight rows which ldmatrix
-// reads at once meet all banks.
+// A tile in shared memory, known by its byte offset: rows of kDim elements in chunks of 8, which are 16
+// bytes. Within groups of kGroup, chunk c of row r lies at place c ^ mix(r), so that the eight rows which
+// ldmatrix reads at once meet all banks.
 template <int kDim>
 struct TileMap {
   static constexpr int kRow = 2 * kDim, kChunks = kDim / 8;  // bytes, chunks of a row
   static constexpr int kGroup = kDim % 64 == 0 ? 8 : kDim % 32 == 0 ? 4 : 2;
   static_assert(kDim % 16 == 0 && kRow / 16 % 8 % kGroup == 0, "rows of whole groups");
 
-  GPU_FN static int mix(int row) { return static_cast<int>(static_cast<unsigned>(row) / (8 / kGroup) % kGroup); }
+  GPU_FN static int mix(int row) {
+    return static_cast<int>(static_cast<unsigned>(row) / (8 / kGroup) % kGroup);
+  }
   GPU_FN static int place(int row, int chunk) { return row * kRow + 16 * (chunk ^ mix(row)); }
   GPU_FN static int plain(int row, int chunk) { return row * kRow + 16 * chunk; }
-  // The same of chunk 2 step + half of row first + row, for a constant step and `first` a multiple of 8: a few
-  // exclusive ors of one number serve all steps.
+  // The same of chunk 2 step + half of row first + row, for a constant step and `first` a multiple of 8: a
+  // few exclusive ors of one number serve all steps.
   GPU_FN static int place(int tile, int first, int row, int step, int half) {
     const int line = tile + row * kRow + 16 * (mix(row) ^ half);
     return (line ^ (2 * step % kGroup * 16)) + 2 * step / kGroup * kGroup * 16 + first * kRow;
@@ -72,11 +74,11 @@ struct TileMap {
 };
 
 // Copies rows [first, first + kRows) into a tile; rows beyond the sequence and columns beyond the head become
-// zero. begin() starts what end() completes: on family 75 through registers, else in the background, where the
-// caller commits and waits.
+// zero. begin() starts what end() completes: on family 75 through registers, else in the background, where
+// the caller commits and waits.
 //
-// kGroup neighbouring threads share a row and take every kGroup-th chunk of it, so that a thread's places differ
-// by constants.
+// kGroup neighbouring threads share a row and take every kGroup-th chunk of it, so that a thread's places
+// differ by constants.
 template <class T, int kFamily, int kRows, int kDim, int kThreads>
 struct TileCopy {
   using Map = TileMap<kDim>;
@@ -93,12 +95,12 @@ struct TileCopy {
     for (int n = 0; n < kSteps; ++n) {
 #pragma unroll
       for (int k = 0; k < kEach; ++k) {
-        const bool valid =
-            first + row + n * kStep < from.count && 8 * (chunk + k * Map::kGroup) < from.dim;
+        const bool valid = first + row + n * kStep < from.count && 8 * (chunk + k * Map::kGroup) < from.dim;
         if constexpr (kFamily == 75) {
           held[n * kEach + k] = valid ? gpu::load16(source + 8 * k * Map::kGroup) : gpu::Vec16{};
         } else {
-          gpu::cp_async_16(gpu::shared<T>(tile + place(row, chunk, n, k)), source + 8 * k * Map::kGroup, valid);
+          gpu::cp_async_16(gpu::shared<T>(tile + place(row, chunk, n, k)), source + 8 * k * Map::kGroup,
+                           valid);
         }
       }
       source += stride;
@@ -120,7 +122,9 @@ struct TileCopy {
   }
 
   GPU_FN static int own_row() { return static_cast<int>(static_cast<unsigned>(gpu::thread()) / Map::kGroup); }
-  GPU_FN static int own_chunk() { return static_cast<int>(static_cast<unsigned>(gpu::thread()) % Map::kGroup); }
+  GPU_FN static int own_chunk() {
+    return static_cast<int>(static_cast<unsigned>(gpu::thread()) % Map::kGroup);
+  }
   GPU_FN static int place(int row, int chunk, int n, int k) {
     static_assert(kStep % 8 == 0, "rows of a thread have one mix");
     return GPU_SWIZZLE(Map::place(row, chunk), Map::plain(row, chunk)) + n * kStep * Map::kRow +
@@ -128,7 +132,8 @@ struct TileCopy {
   }
 };
 
-// Fragments of 16 x 16 elements as mma takes them. First operand: rows `first` .. + 15, columns 16 step .. + 15.
+// Fragments of 16 x 16 elements as mma takes them. First operand: rows `first` .. + 15, columns 16 step ..
+// + 15.
 template <int kDim>
 GPU_FN void load_left(uint32_t (&r)[4], int tile, int first, int step) {
   using Map = TileMap<kDim>;
@@ -231,7 +236,8 @@ GPU_FN void product(float (&s)[kTiles][kColumns / 8][4], const Left& left, int r
 // o [16 kTiles, kDim] += w right, w [16 kTiles, kColumns] rounded to T: the layout of a product is that of a
 // first operand, so w never leaves the registers.
 template <class T, int kFamily, int kDim, int kTiles, int kColumns>
-GPU_FN void add_product(float (&o)[kTiles][kDim / 8][4], const float (&w)[kTiles][kColumns / 8][4], int right) {
+GPU_FN void add_product(float (&o)[kTiles][kDim / 8][4], const float (&w)[kTiles][kColumns / 8][4],
+                        int right) {
 #pragma unroll
   for (int step = 0; step < kColumns / 16; ++step) {
     uint32_t a[kTiles][4];
@@ -256,13 +262,14 @@ GPU_FN void add_product(float (&o)[kTiles][kDim / 8][4], const float (&w)[kTiles
   }
 }
 
-// Writes a warp's rows, o times `factor` of row and half (rows g and g + 8), to rows first .. of `to`, by way of
-// a tile of its own, which nobody else reads any more.
+// Writes a warp's rows, o times `factor` of row and half (rows g and g + 8), to rows first .. of `to`, by way
+// of a tile of its own that no other warp reads any more.
 template <class T, int kDim, int kTiles>
 GPU_FN void store_rows(const Rows<T>& to, int first, const float (&o)[kTiles][kDim / 8][4],
                        const float (&factor)[kTiles][2], int tile) {
   using Map = TileMap<kDim>;
   const int g = gpu::lane() / 4, t = gpu::lane() % 4;
+  GPU_WARP_SYNC();  // the lanes may have read the tile last
 #pragma unroll
   for (int m = 0; m < kTiles; ++m) {
 #pragma unroll

@@ -1,5 +1,5 @@
-// Which tile of which sequence a block works on. The host never reads cu_seqlens: it launches as many blocks as
-// there can be tiles, and each finds its own.
+// Which tile of which sequence a block works on. The host never reads cu_seqlens: it launches as many blocks
+// as there can be tiles, and each finds its own.
 #pragma once
 
 #include "cuda/attention.cuh"
@@ -9,8 +9,8 @@ namespace fintune {
 namespace cuda {
 namespace attention {
 
-// A tile whose work is `cost` tiles of the other side: with causal masks tile cost - 1 of queries (it sees keys
-// 0 .. cost - 1), or tile tiles - cost of keys. cost 0: nothing is left for this block.
+// A tile whose work is `cost` tiles of the other side: with causal masks tile cost - 1 of queries (it sees
+// keys 0 .. cost - 1), or tile tiles - cost of keys. cost 0: nothing is left for this block.
 struct Work {
   int start;  // first token of the sequence
   int length;

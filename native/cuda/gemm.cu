@@ -38,8 +38,7 @@ TileKernel choose_kernel(const Exec& exec, Layout layout, int64_t m, int64_t n) 
   if (capability(exec) >= 80) {
     return exec.compute == DType::BF16 ? tile_kernel_bf16(layout, large) : tile_kernel_f16(layout, large);
   }
-  require(exec.compute == DType::F16, "products in bf16 need a GPU of compute capability 8.0, this one has ",
-          capability(exec) / 10, ".", capability(exec) % 10, ": compute in f16");
+  require_f16(exec);
   return tile_kernel_f16_sm75(layout, large);
 }
 
@@ -52,6 +51,11 @@ int steps_of_a_part(Layout layout, int64_t tiles, int64_t steps, int step) {
 }
 
 }  // namespace
+
+void require_f16(const Exec& exec) {
+  require(exec.compute == DType::F16, "products in bf16 need a GPU of compute capability 8.0, this one has ",
+          capability(exec) / 10, ".", capability(exec) % 10, ": compute in f16");
+}
 
 void check_gemm(const Exec& exec, const Gemm& g) {
   require(g.c || g.rounded, "a product needs a place for its result");

@@ -59,8 +59,9 @@ void gemm(Exec& exec, const Gemm& g);
 // for a block of rows; a row's bits depend neither on M nor on alignment. `rounded` is not written.
 void gemm_rowwise(Exec& exec, const Gemm& g);
 
-// What both forms require of their arguments.
+// What both forms require of their arguments, and of exec.compute on GPUs before capability 8.0.
 void check_gemm(const Exec& exec, const Gemm& g);
+void require_f16(const Exec& exec);
 
 }  // namespace cuda
 }  // namespace fintune

@@ -61,12 +61,16 @@ GPU_KERNEL(kThreads, 2) void gemm_f32(TileGemm g) {
     GPU_BARRIER();
 #pragma unroll
     for (int i = 0; i < kStep; ++i) {
+      float left[4], right[4];
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        left[e] = slots.a[step & 1][i][4 * y + e];
+        right[e] = slots.b[step & 1][i][x + 16 * e];
+      }
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
 #pragma unroll
-        for (int c = 0; c < 4; ++c) {
-          sum[r][c] = gpu::fma(slots.a[step & 1][i][4 * y + r], slots.b[step & 1][i][x + 16 * c], sum[r][c]);
-        }
+        for (int c = 0; c < 4; ++c) sum[r][c] = gpu::fma(left[r], right[c], sum[r][c]);
       }
     }
     k += kStep;

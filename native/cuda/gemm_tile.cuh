@@ -6,6 +6,7 @@
 // eight rows of a matrix, and the eight chunks that a quarter of a warp copies, meet all banks.
 #pragma once
 
+#include "cuda/gemm_mma.cuh"
 #include "cuda/gemm_tile.h"
 #include "cuda/gpu.h"
 
@@ -155,18 +156,6 @@ struct TileBlock {
     }
   }
 
-  GPU_FN static void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    if constexpr (kArch >= 80) {
-      const uint32_t b[2] = {b0, b1};
-      gpu::mma_m16n8k16<T>(c, a, b);
-    } else {
-      const uint32_t low_a[2] = {a[0], a[1]}, high_a[2] = {a[2], a[3]};
-      const uint32_t low_b[1] = {b0}, high_b[1] = {b1};
-      gpu::mma_m16n8k8(c, low_a, low_b);
-      gpu::mma_m16n8k8(c, high_a, high_b);
-    }
-  }
-
   GPU_FN void multiply(const uint16_t* slot, int warp_m, int warp_n) {
 #pragma unroll
     for (int k = 0; k < Shape::kK; k += 16) {
@@ -179,7 +168,7 @@ struct TileBlock {
       for (int i = 0; i < kTilesM; ++i) {
 #pragma unroll
         for (int j = 0; j < kTilesN; ++j) {
-          multiply_add(sum[i][j], a[i], b[j / 2][2 * (j % 2)], b[j / 2][2 * (j % 2) + 1]);
+          multiply_add<T, kArch>(sum[i][j], a[i], b[j / 2][2 * (j % 2)], b[j / 2][2 * (j % 2) + 1]);
         }
       }
     }
@@ -382,16 +371,6 @@ struct TileBlock {
     store_chunk(c, left, g.c_wide, r);
   }
 };
-
-// True where this compilation makes code for a device that runs the kArch form of a kernel.
-template <int kArch>
-GPU_FN constexpr bool runs_here() {
-#ifdef __CUDA_ARCH__
-  return kArch >= 80 ? __CUDA_ARCH__ >= 800 : __CUDA_ARCH__ < 800;
-#else
-  return true;
-#endif
-}
 
 // Blocks go down 16 tiles of rows before they go to the next columns, so that those in flight share operands.
 template <typename T, int kArch, class Shape, Layout kLayout>

@@ -23,10 +23,11 @@ int64_t chunk_rows(int64_t rows, int64_t vocab) {
   return std::min(rows, std::clamp(n, kMinRows, kMaxRows));
 }
 
-constexpr int kThreads = 512, kWarps = kThreads / 32;
-constexpr int kGroups = 4;                      // of four neighbours that a thread holds at a time
-constexpr int kSweep = 4 * kGroups * kThreads;  // elements of a row that a block holds at a time
+constexpr int kMaxThreads = 512;
+constexpr int kGroups = 4;  // of four neighbours that a thread holds at a time
 constexpr int kStatistics = 3;
+
+int threads_for(int64_t vocab) { return vocab < 8192 ? 128 : kMaxThreads; }
 
 struct LogprobRows {
   float* z;
@@ -113,26 +114,28 @@ GPU_FN void store4(float* z, DType type, int64_t i, int64_t end, const float (&v
   *reinterpret_cast<Four*>(reinterpret_cast<uint16_t*>(z) + i) = four;
 }
 
-// A block makes a row. Thread t holds elements 4 (t + kThreads j) .. + 3 of it, j = 0, 1, ...; the threads of
+// A block makes a row. Thread t of n holds elements 4 (t + n j) .. + 3 of it, j = 0, 1, ...; the threads of
 // a warp are merged by an exchange tree, the warps in order.
-GPU_KERNEL(kThreads, 2) void logprob_rows(LogprobRows p) {
-  float* const warps = gpu::shared<float>();  // [kWarps][kStatistics]
+GPU_KERNEL(kMaxThreads, 2) void logprob_rows(LogprobRows p) {
+  float* const warps = gpu::shared<float>();  // [warps][kStatistics]
+  const int threads = gpu::threads();
+  const int64_t held = 4 * kGroups * threads;  // elements of the row that the block holds at a time
   const int64_t t = gpu::block_x();
   float* const z = p.z + t * p.ld;
   const int target = p.targets[t];
   const float score = z[target];
   Softmax s{-INFINITY, 0, 0};
-  for (int64_t first = 4 * gpu::thread(); first < p.vocab; first += kSweep) {
+  for (int64_t first = 4 * gpu::thread(); first < p.vocab; first += held) {
     float v[kGroups][4];
 #pragma unroll
-    for (int j = 0; j < kGroups; ++j) load4(z, first + 4 * j * kThreads, p.vocab, p.z_wide, v[j]);
+    for (int j = 0; j < kGroups; ++j) load4(z, first + 4 * j * threads, p.vocab, p.z_wide, v[j]);
 #pragma unroll
     for (int j = 0; j < kGroups; ++j) {
       add4(s, v[j]);
       if (p.logits == nullptr) continue;
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const int64_t at = first + 4 * j * kThreads + e;
+        const int64_t at = first + 4 * j * threads + e;
         if (at < p.vocab) p.logits[t * p.ld_logits + at] = v[j][e];
       }
     }
@@ -152,7 +155,7 @@ GPU_KERNEL(kThreads, 2) void logprob_rows(LogprobRows p) {
   }
   GPU_BARRIER();
   s = Softmax{warps[0], warps[1], warps[2]};
-  for (int w = 1; w < kWarps; ++w) {
+  for (int w = 1; w < threads / 32; ++w) {
     merge(s, Softmax{warps[w * kStatistics], warps[w * kStatistics + 1], warps[w * kStatistics + 2]});
   }
   const float log_sum = gpu::log(s.sum);
@@ -166,17 +169,17 @@ GPU_KERNEL(kThreads, 2) void logprob_rows(LogprobRows p) {
   // A row of 16-bit gradients takes the place of the first half of its f32 logits, zeros up to a multiple
   // of 8.
   const int64_t end = p.gradient_type == DType::F32 ? p.vocab : round_up_8(p.vocab);
-  for (int64_t sweep = 0; sweep < p.vocab; sweep += kSweep) {
+  for (int64_t sweep = 0; sweep < p.vocab; sweep += held) {
     float v[kGroups][4];
 #pragma unroll
     for (int j = 0; j < kGroups; ++j) {
-      load4(z, sweep + 4 * (gpu::thread() + j * kThreads), p.vocab, p.z_wide, v[j]);
+      load4(z, sweep + 4 * (gpu::thread() + j * threads), p.vocab, p.z_wide, v[j]);
     }
     // What is written lies below what later sweeps read, but not below what this one does.
     GPU_BARRIER();
 #pragma unroll
     for (int j = 0; j < kGroups; ++j) {
-      const int64_t first = sweep + 4 * (gpu::thread() + j * kThreads);
+      const int64_t first = sweep + 4 * (gpu::thread() + j * threads);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const float own = first + e == target ? weight : 0.0f;
@@ -237,8 +240,8 @@ void linear_logprob(Exec& exec, const LinearLogprob& in) {
     }
     p.gradient_type = exec.compute;
     p.z_wide = gpu::aligned16(z.data, z.ld, sizeof(float));
-    launch(exec, "logprob_rows", logprob_rows, Grid{static_cast<int>(n)}, kThreads,
-           kWarps * kStatistics * sizeof(float), p);
+    launch(exec, "logprob_rows", logprob_rows, Grid{static_cast<int>(n)}, threads_for(vocab),
+           kMaxThreads / 32 * kStatistics * sizeof(float), p);
     if (!gradient) continue;
 
     Factor dz{z, false, true};

@@ -67,13 +67,13 @@ GPU_FN Best find_best(const Source& row, SampleShared& shared, float temperature
   const float infinity = word_as_float(0x7F800000u);
   Best best{-infinity, 0x7FFFFFFF, false};
   for_warp(row, gpu::warp(), [&](const float(&v)[4], int i, int n) {
-    float scaled[4];
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       if (e < n) best = better(best, Best{v[e], i + e, !(v[e] < infinity)});
-      scaled[e] = v[e] / temperature;
     }
-    if (temperature != 0 && temperature != 1) store4(row.scores + i, n, row.wide, scaled);
+    if (temperature == 0 || temperature == 1) return;
+    const float scaled[4] = {v[0] / temperature, v[1] / temperature, v[2] / temperature, v[3] / temperature};
+    store4(row.scores + i, n, row.wide, scaled);
   });
   for (int distance = 16; distance > 0; distance /= 2) {
     const float score = gpu::shuffle_xor(best.score, distance);
@@ -103,7 +103,8 @@ GPU_FN uint32_t score_key(float score) {
 GPU_FN float key_score(uint32_t key) { return word_as_float(key & 0x80000000u ? key & 0x7FFFFFFFu : ~key); }
 
 // Unnormalised probabilities, 1 for the best, of the scores from `threshold` on; what a weight amounts to in
-// whole numbers, and a key that rises with it. Weights below 2^-46 have no mass and the lowest key.
+// whole numbers, and a key that rises with it. Weights below 2^-44 have no mass, those below 2^-46 the lowest
+// key.
 struct Weights {
   float top, threshold;
   GPU_FN float weight(float score) const { return score < threshold ? 0.0f : gpu::exp(score - top); }
@@ -112,7 +113,7 @@ struct Weights {
     return word < lowest ? 0 : (word - lowest) << 3;
   }
   GPU_FN static float weight_of_key(uint32_t key) { return word_as_float((key >> 3) + 0x28800000u); }
-  GPU_FN static Mass mass(float weight) { return static_cast<Mass>(weight * 0x1p44f + 0.5f); }
+  GPU_FN static Mass mass(float weight) { return static_cast<Mass>(weight * 0x1p44f); }
 };
 
 // The least number of units that is at least `fraction` of the total, less one: sums greater than it reach

@@ -7,12 +7,14 @@
 // cu_seqlens[N] = T); positions restart at each sequence; attention never crosses it. Empty sequences are
 // allowed.
 //
-// Activations are f32 or bf16 (View::dtype); every op computes in float32 or wider and rounds once when it
-// stores. Statistics (rstd, lse, log-probabilities) and gradients of parameters are f32.
+// Activations are f32 or bf16 (View::dtype), on a GPU also f16; every op computes in float32 or wider and
+// rounds once when it stores. Statistics (rstd, lse, log-probabilities) and gradients of parameters are f32.
 //
 // Determinism: every op gives the same bits for the same inputs, whatever the number of threads.
 //
 // Checks: an op throws Error(Argument) with expected and found sizes; it never reads or writes beyond a view.
+// What lies on a GPU (ids, positions, numbers of rows) is checked by those who upload it: there an op makes
+// NaN of one that is out of range, or passes it over.
 #pragma once
 
 #include <atomic>
@@ -40,7 +42,7 @@ struct Exec {
   // false) has the same independence of the number of rows, but other bits than rowwise.
   bool rowwise = false;
   // Operands of matrix products are rounded to this type before they are multiplied (accumulation is f32):
-  // F32 or BF16.
+  // F32 or BF16, on a GPU also F16.
   DType compute = DType::F32;
   const std::atomic<bool>* aborted = nullptr;  // polled between layers, never inside an op
 };

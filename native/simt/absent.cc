@@ -20,6 +20,7 @@ std::vector<SiteInfo> site_infos() { refuse(); }
 void set_site(const std::string&, int, bool) { refuse(); }
 void enable_all_sites() { refuse(); }
 int64_t launches() { refuse(); }
+int64_t work() { refuse(); }
 
 }  // namespace simt
 }  // namespace fintune

@@ -11,12 +11,13 @@ namespace fintune {
 namespace simt {
 namespace {
 
-// block 32 bits | thread 10 | epoch 21 | copy 1
-constexpr int kEpochBits = 21;
 uint32_t block_of(Stamp s) { return static_cast<uint32_t>(s >> 32); }
-int thread_of(Stamp s) { return static_cast<int>(s >> (kEpochBits + 1)) & 1023; }
-uint32_t epoch_of(Stamp s) { return static_cast<uint32_t>(s >> 1) & ((1u << kEpochBits) - 1); }
-bool is_copy(Stamp s) { return (s & 1) != 0; }
+int thread_of(Stamp s) { return static_cast<int>(s >> (kEpochBits + 2)) & (kLanes * kMaxWarps - 1); }
+uint32_t epoch_of(Stamp s) { return static_cast<uint32_t>(s >> 2) & ((1u << kEpochBits) - 1); }
+bool is_copy(Stamp s) { return (s & kCopy) != 0; }
+
+// Every access of a kernel goes through these few functions: calls would cost more than what they do.
+#define FINTUNE_INLINE inline __attribute__((always_inline))
 
 const char* verb(Detector::Access kind) { return kind == Detector::Access::Read ? "reads" : "writes"; }
 
@@ -52,40 +53,61 @@ void Detector::begin_block(char* shared, size_t bytes) {
   if (shared_ == nullptr || shared_->begin != begin || shared_->bytes < bytes) {
     shared_ = std::make_unique<Shadow>(begin, bytes);
   }
+  shared_begin_ = begin;
   shared_bytes_ = bytes;
+  forget_seen(0xFFFFFFFFu);
+  if (seen_.size() < bytes / 4 + 1) seen_.resize(bytes / 4 + 1);
 }
 
-Stamp Detector::stamp(const Fiber& f, bool copy) const {
-  return static_cast<Stamp>(block_) << 32 | static_cast<Stamp>(f.thread) << (kEpochBits + 1) |
-         static_cast<Stamp>(clocks_[f.warp->index].epoch) << 1 | (copy ? 1 : 0);
+FINTUNE_INLINE Stamp Detector::stamp(int thread) const {
+  return static_cast<Stamp>(block_) << 32 | static_cast<Stamp>(thread) << (kEpochBits + 2) |
+         static_cast<Stamp>(clocks_[thread / kLanes].epoch) << 2;
 }
 
-bool Detector::ordered(Stamp s, const Fiber& f, bool for_others) const {
+FINTUNE_INLINE bool Detector::ordered(Stamp s, const Fiber& f, bool for_others) const {
   if (block_of(s) != block_) return false;
   const int thread = thread_of(s);
-  if (thread == f.thread && !for_others) return true;
+  if (thread == f.thread && !for_others && (s & kSeveral) == 0) return true;
   const int warp = thread / kLanes;
   const Clock& own = clocks_[f.warp->index];
   return epoch_of(s) < (warp == f.warp->index ? own.epoch : own.passed[warp]);
 }
 
-void Detector::sync_warps(const int* warps, int n) {
+void Detector::next_epoch(const Fiber& f, int warp) {
+  if (++clocks_[warp].epoch >> kEpochBits != 0) executor_.fault(f, "comes to its millionth sync");
+}
+
+void Detector::forget_seen(uint32_t warps) {
+  for (size_t i = seen_from_; i < seen_to_; ++i) seen_[i] &= ~warps;
+  if (warps == 0xFFFFFFFFu) seen_from_ = seen_to_ = 0;
+}
+
+void Detector::sync_warp(const Fiber& f, int warp) {
+  next_epoch(f, warp);
+  forget_seen(1u << warp);
+}
+
+void Detector::sync_warps(const Fiber& f, const int* warps, int n) {
   std::array<uint32_t, kMaxWarps> passed{};
   for (int i = 0; i < n; ++i) {
     const Clock& c = clocks_[warps[i]];
     for (int w = 0; w < kMaxWarps; ++w) passed[w] = std::max(passed[w], c.passed[w]);
   }
   for (int i = 0; i < n; ++i) passed[warps[i]] = clocks_[warps[i]].epoch + 1;
+  uint32_t synced = 0;
   for (int i = 0; i < n; ++i) {
     clocks_[warps[i]].passed = passed;
-    ++clocks_[warps[i]].epoch;
+    next_epoch(f, warps[i]);
+    synced |= 1u << warps[i];
   }
+  forget_seen(n * kLanes == executor_.kernel().threads ? 0xFFFFFFFFu : synced);
 }
 
-Detector::Region Detector::find(const Fiber& f, Access kind, const void* p, size_t bytes, const void* site) {
+FINTUNE_INLINE Detector::Region Detector::find(const Fiber& f, Access kind, const void* p, size_t bytes,
+                                               const void* site) {
   const uintptr_t at = reinterpret_cast<uintptr_t>(p);
-  if (at - shared_->begin < shared_bytes_) {
-    if (at + bytes > shared_->begin + shared_bytes_) out_of_bounds(f, kind, p, bytes, site);
+  if (at - shared_begin_ < shared_bytes_) {
+    if (at + bytes > shared_begin_ + shared_bytes_) out_of_bounds(f, kind, p, bytes, site);
     return Region{shared_.get(), block_, true};
   }
   if (last_ == nullptr || at - last_->begin >= last_->bytes) {
@@ -126,14 +148,34 @@ void Detector::for_cells(const Region& region, uintptr_t at, size_t bytes, Fn&& 
   }
 }
 
-void Detector::touch(const Fiber& f, Access kind, Cell& cell, const Region& region, uintptr_t at,
-                     const void* site, bool for_others) {
-  const Stamp own = stamp(f, false);
-  if (block_of(cell.write) >= region.first_block) {
-    if (cell.write == own && !for_others &&
-        (kind == Access::Read || (cell.reads[0] == 0 && cell.reads[1] == 0))) {
-      return;
+FINTUNE_INLINE void Detector::record_read(const Fiber& f, Cell& cell, const Region& region, Stamp own,
+                                          uintptr_t at, const void* site) {
+  Stamp& read = cell.reads[f.warp->index % kReads];
+  const Stamp difference = (read ^ own) & ~kLaneBits;
+  if (read == own || difference == kSeveral) return;
+  if (difference == 0) {  // another lane of this warp: now they are several
+    read |= kSeveral;
+    const size_t word = (at - shared_begin_) / 4;
+    if (region.shared && shared_->words[word].split < block_) {
+      seen_[word] |= 1u << f.warp->index;
+      seen_from_ = seen_to_ == 0 ? word : std::min(seen_from_, word);
+      seen_to_ = std::max(seen_to_, word + 1);
     }
+    return;
+  }
+  // A read that is ordered before this one says nothing that this one does not; of others one stays, by
+  // chance.
+  if (block_of(read) >= region.first_block && !ordered(read, f, false) && ((own >> 2 ^ at >> 2) & 1) != 0)
+    return;
+  read = own;
+  cell.read_sites[f.warp->index % kReads] = code_offset(site);
+}
+
+FINTUNE_INLINE void Detector::touch(const Fiber& f, Access kind, Cell& cell, const Region& region,
+                                    uintptr_t at, const void* site, bool for_others) {
+  const Stamp own = stamp(f);
+  if (block_of(cell.write) >= region.first_block) {
+    if (cell.write == own && !for_others && kind == Access::Read) return;
     if (is_copy(cell.write) || !ordered(cell.write, f, for_others)) {
       conflict(f, kind, cell, -1, region, at, site);
     }
@@ -142,7 +184,7 @@ void Detector::touch(const Fiber& f, Access kind, Cell& cell, const Region& regi
                     line_of(site));
   }
   if (kind == Access::Write) {
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < kReads; ++i) {
       if (block_of(cell.reads[i]) >= region.first_block && !ordered(cell.reads[i], f, false)) {
         conflict(f, kind, cell, i, region, at, site);
       }
@@ -150,23 +192,14 @@ void Detector::touch(const Fiber& f, Access kind, Cell& cell, const Region& regi
     }
     cell.write = own;
     cell.write_site = code_offset(site);
+    if (region.shared) seen_[(at - shared_begin_) / 4] = 0;
     return;
   }
-  // A read that is ordered before this one says nothing that this one does not.
-  int slot = -1;
-  for (int i = 0; i < 2; ++i) {
-    const Stamp r = cell.reads[i];
-    if (r == own) return;
-    if (block_of(r) < region.first_block || ordered(r, f, false)) slot = i;
-  }
-  if (slot < 0) slot = static_cast<int>(own >> 1 ^ at >> 2) & 1;
-  cell.reads[slot] = own;
-  cell.read_sites[slot] = code_offset(site);
+  record_read(f, cell, region, own, at, site);
 }
 
 void Detector::check(const Fiber& f, Access kind, const void* p, size_t bytes, size_t alignment,
                      const void* site) {
-  executor_.step(f);
   const uintptr_t at = reinterpret_cast<uintptr_t>(p);
   if (alignment != 0 && at % alignment != 0) {
     executor_.fault(f, verb(kind), " ", bytes, " bytes at an address that is no multiple of ", alignment,
@@ -174,6 +207,10 @@ void Detector::check(const Fiber& f, Access kind, const void* p, size_t bytes, s
   }
   const Region region = find(f, kind, p, bytes, site);
   if (region.shadow == nullptr) return;
+  if (bytes == 4 && at % 4 == 0) {
+    Cell& word = region.shadow->words[(at - region.shadow->begin) / 4];
+    if (word.split < region.first_block) return touch(f, kind, word, region, at, site, false);
+  }
   for_cells(region, at, bytes,
             [&](Cell& cell, uintptr_t where) { touch(f, kind, cell, region, where, site, false); });
 }
@@ -198,13 +235,13 @@ void Detector::begin_copy(const Fiber& f, const void* to, const void* from, cons
   const Region region = find(f, Access::Write, to, 16, site);
   if (!region.shared) executor_.fault(f, "cp.async to global memory, in ", line_of(site));
   for_cells(region, reinterpret_cast<uintptr_t>(to), 16,
-            [&](Cell& cell, uintptr_t) { cell.write = stamp(f, true); });
+            [&](Cell& cell, uintptr_t) { cell.write = stamp(f) | kCopy; });
 }
 
 void Detector::end_copy(const Fiber& f, const void* to) {
   const Region region = find(f, Access::Write, to, 16, nullptr);
   for_cells(region, reinterpret_cast<uintptr_t>(to), 16,
-            [&](Cell& cell, uintptr_t) { cell.write = stamp(f, false); });
+            [&](Cell& cell, uintptr_t) { cell.write = stamp(f); });
 }
 
 std::ostream& operator<<(std::ostream& out, const Detector::Place& place) {
@@ -215,10 +252,10 @@ std::ostream& operator<<(std::ostream& out, const Detector::Place& place) {
 
 void Detector::out_of_bounds(const Fiber& f, Access kind, const void* p, size_t bytes, const void* site) {
   const uintptr_t at = reinterpret_cast<uintptr_t>(p);
-  const uintptr_t shared_end = shared_->begin + shared_bytes_;
+  const uintptr_t shared_end = shared_begin_ + shared_bytes_;
   constexpr uintptr_t kNear = 1 << 20;
-  if (at + kNear >= shared_->begin && at < shared_end + kNear) {
-    executor_.fault(f, verb(kind), " ", bytes, " bytes at byte ", static_cast<int64_t>(at - shared_->begin),
+  if (at + kNear >= shared_begin_ && at < shared_end + kNear) {
+    executor_.fault(f, verb(kind), " ", bytes, " bytes at byte ", static_cast<int64_t>(at - shared_begin_),
                     " of shared memory, which has ", shared_bytes_, ", in ", line_of(site));
   }
   auto next = buffers_.upper_bound(at);

@@ -9,9 +9,9 @@
 // since a warp takes part in a sync as a whole. Shuffles, votes and matrix operations order nothing. Threads
 // of different blocks are never ordered.
 //
-// Every word of memory has a cell with its last write and up to two reads that are not ordered with each
-// other (Flanagan and Freund 2009, FastTrack, with the set of readers cut to two); words that are accessed by
-// bytes have a cell for each byte.
+// Every word of memory has a cell with its last write and the reads since that are not ordered with each
+// other (Flanagan and Freund 2009, FastTrack), of which it keeps one of an even and one of an odd warp; words
+// that are accessed by bytes have a cell for each byte.
 #pragma once
 
 #include <array>
@@ -26,15 +26,21 @@
 namespace fintune {
 namespace simt {
 
-// Who touched memory when: block (numbered over all launches, from 1), thread, epoch of its warp, and whether
-// a copy in the background is still to write there.
+// Who touched memory when: block (numbered over all launches, from 1), thread, epoch of its warp; whether
+// several lanes of the warp did (reads only, and then the lane says nothing), and whether a copy in the
+// background is still to write there.
 using Stamp = uint64_t;
+// block 32 bits | warp 5 | lane 5 | epoch 20 | several 1 | copy 1
+constexpr int kEpochBits = 20;
+constexpr Stamp kCopy = 1, kSeveral = 2;
+constexpr Stamp kLaneBits = Stamp{kLanes - 1} << (kEpochBits + 2);
 
+constexpr int kReads = 2;
 struct Cell {
+  Stamp reads[kReads];  // by warp modulo kReads
   Stamp write;
-  Stamp reads[2];
-  uint32_t write_site, read_sites[2];  // code addresses, from the start of this library
-  uint32_t split;                      // number of the block since which the bytes have cells of their own
+  uint32_t read_sites[kReads], write_site;  // code addresses, from the start of this library
+  uint32_t split;  // number of the block since which the bytes have cells of their own
 };
 
 // Cells of a range of memory; pages that nobody touches cost nothing.
@@ -81,21 +87,30 @@ class Detector {
   // One access of thread f. `site` is a code address in the kernel. `alignment`: 0 for any.
   void access(const Fiber& f, Access kind, const void* p, size_t bytes, size_t alignment, const void* site) {
     const uintptr_t own = reinterpret_cast<uintptr_t>(p) - reinterpret_cast<uintptr_t>(f.stack);
-    if (own >= Stacks::kBytes) check(f, kind, p, bytes, alignment, site);  // else one of its variables
+    if (own < Stacks::kBytes) return;  // one of its variables
+    executor_.step(f);
+    if (kind == Access::Read && bytes == 4 && warp_has_read(f, reinterpret_cast<uintptr_t>(p))) return;
+    check(f, kind, p, bytes, alignment, site);
   }
   // ldmatrix reads a row for other lanes: what any lane of the warp wrote needs a sync before.
   void read_row(const Fiber& f, const void* row, const void* site);
   void begin_copy(const Fiber& f, const void* to, const void* from, const void* site);
   void end_copy(const Fiber& f, const void* to);
 
-  void sync_warp(int warp) { ++clocks_[warp].epoch; }
-  void sync_warps(const int* warps, int n);
+  void sync_warp(const Fiber& f, int warp);
+  void sync_warps(const Fiber& f, const int* warps, int n);
 
  private:
   struct Clock {
     uint32_t epoch;
     std::array<uint32_t, kMaxWarps> passed;  // epochs of each warp that lie before
   };
+  // The commonest case, quickly: a word of shared memory that several lanes of the warp have read in its
+  // present epoch, so that one more says nothing new.
+  bool warp_has_read(const Fiber& f, uintptr_t at) const {
+    const uintptr_t offset = at - shared_begin_;
+    return offset < shared_bytes_ && offset % 4 == 0 && (seen_[offset / 4] >> f.warp->index & 1) != 0;
+  }
   void check(const Fiber& f, Access kind, const void* p, size_t bytes, size_t alignment, const void* site);
   Region find(const Fiber& f, Access kind, const void* p, size_t bytes, const void* site);
   [[noreturn]] void out_of_bounds(const Fiber& f, Access kind, const void* p, size_t bytes, const void* site);
@@ -103,9 +118,14 @@ class Detector {
   void for_cells(const Region& region, uintptr_t at, size_t bytes, Fn&& fn);
   void touch(const Fiber& f, Access kind, Cell& cell, const Region& region, uintptr_t at, const void* site,
              bool for_others);
+  void record_read(const Fiber& f, Cell& cell, const Region& region, Stamp own, uintptr_t at,
+                   const void* site);
   [[noreturn]] void conflict(const Fiber& f, Access kind, const Cell& cell, int reader, const Region& region,
                              uintptr_t at, const void* site);
-  Stamp stamp(const Fiber& f, bool copy) const;
+  void next_epoch(const Fiber& f, int warp);
+  Stamp stamp(int thread) const;
+  Stamp stamp(const Fiber& f) const { return stamp(f.thread); }
+  void forget_seen(uint32_t warps);
   bool ordered(Stamp s, const Fiber& f, bool for_others) const;
 
   Executor& executor_;
@@ -113,7 +133,12 @@ class Detector {
   uint32_t block_ = 0;         // number of the current block
   uint32_t launch_block_ = 0;  // and of the launch's first
   std::unique_ptr<Shadow> shared_;
+  uintptr_t shared_begin_ = 0;
   size_t shared_bytes_ = 0;
+  // For each word of shared memory the warps of which several lanes have read it, since its last write and in
+  // the warp's present epoch; and the words where there are such.
+  std::vector<uint32_t> seen_;
+  size_t seen_from_ = 0, seen_to_ = 0;
 
   struct Buffer {
     size_t bytes;

@@ -47,5 +47,7 @@ std::vector<SiteInfo> site_infos() {
 
 int64_t launches() { return simt_device().launches(); }
 
+int64_t work() { return simt_device().executor().work(); }
+
 }  // namespace simt
 }  // namespace fintune

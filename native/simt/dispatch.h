@@ -40,8 +40,9 @@ std::vector<SiteInfo> site_infos();
 void set_site(const std::string& file, int line, bool enabled);
 void enable_all_sites();
 
-// Kernels started since the process began.
+// Since the process began: kernels started; memory accesses and meetings of threads.
 int64_t launches();
+int64_t work();
 
 }  // namespace simt
 }  // namespace fintune

@@ -55,6 +55,7 @@ void Executor::run(const KernelRun& run) {
   random_ = Random(draws_.next());
   run_ = &run;
   fault_.clear();
+  work_ += steps_;
   steps_ = 0;
 
   // Only as aligned as the device promises, so that a kernel which needs more is seen.
@@ -88,10 +89,10 @@ void Executor::run_block(int64_t index) {
   for (int t = 0; t < run_->threads; ++t) {
     Fiber& f = fibers_[t];
     f.waiting = f.done = false;
-    f.request = Request();
     f.copies.clear();
     f.groups = 0;
-    prepare(f.context, f.stack, Stacks::kBytes, fiber_entry);
+    // Not all tops in the same lines of the cache.
+    prepare(f.context, f.stack, Stacks::kBytes - static_cast<size_t>(t % 61) * 64, fiber_entry);
   }
   for (int w = 0; w < live_warps_; ++w) warps_[w].state = Warp::State::Runnable;
   static constexpr int stickiness[] = {0, 8, 12, 15};
@@ -132,10 +133,18 @@ void Executor::leave(Fiber& f) {
   next(f);
 }
 
-uint64_t Executor::meet(const Request& request) {
+Request& Executor::request(Meeting meeting, Where where, int kind, int count) {
+  Request& r = current_fiber->request;
+  r.meeting = meeting;
+  r.where = where;
+  r.kind = kind;
+  r.count = count;
+  return r;
+}
+
+uint64_t Executor::meet() {
   Fiber& f = *current_fiber;
   step(f);
-  f.request = request;
   f.waiting = true;
   next(f);
   return f.request.value;
@@ -256,7 +265,7 @@ void Executor::perform(Warp& w) {
       reach_barrier(w);
       break;
     case Meeting::WarpSync:
-      detector_->sync_warp(w.index);
+      detector_->sync_warp(w.lanes[0], w.index);
       break;
     case Meeting::None:
       break;
@@ -320,7 +329,7 @@ void Executor::reach_barrier(Warp& w) {
   }
   if (n * kLanes < expected) return;
   for (int i = 0; i < n; ++i) warps_[there[i]].state = Warp::State::Runnable;
-  detector_->sync_warps(there, n);
+  detector_->sync_warps(w.lanes[0], there, n);
 }
 
 void Executor::land(AsyncCopy& copy) {
@@ -379,28 +388,20 @@ void check_access(const void* p, Detector::Access kind, const void* site) {
 
 void barrier(Site& site) {
   if (!visit(site).enabled) return;
-  Request r;
-  r.meeting = Meeting::Barrier;
-  r.where = {site.file, site.line};
-  current_executor->meet(r);
+  current_executor->request(Meeting::Barrier, {site.file, site.line}, 0, 0);
+  current_executor->meet();
 }
 
 void named_barrier(Site& site, int id, int threads) {
   if (!visit(site).enabled) return;
-  Request r;
-  r.meeting = Meeting::NamedBarrier;
-  r.where = {site.file, site.line};
-  r.kind = id;
-  r.count = threads;
-  current_executor->meet(r);
+  current_executor->request(Meeting::NamedBarrier, {site.file, site.line}, id, threads);
+  current_executor->meet();
 }
 
 void warp_sync(Site& site) {
   if (!visit(site).enabled) return;
-  Request r;
-  r.meeting = Meeting::WarpSync;
-  r.where = {site.file, site.line};
-  current_executor->meet(r);
+  current_executor->request(Meeting::WarpSync, {site.file, site.line}, 0, 0);
+  current_executor->meet();
 }
 
 void async_wait(Site& site, int groups) {
@@ -410,21 +411,15 @@ void async_wait(Site& site, int groups) {
 bool enabled(Site& site) { return visit(site).enabled; }
 
 uint64_t exchange(Exchange how, uint64_t value, int operand, Where where) {
-  Request r;
-  r.meeting = Meeting::Exchange;
-  r.where = where;
-  r.kind = static_cast<int>(how);
+  Request& r = current_executor->request(Meeting::Exchange, where, static_cast<int>(how), 0);
   r.operand = operand;
   r.value = value;
-  return current_executor->meet(r);
+  return current_executor->meet();
 }
 
 uint32_t vote(bool p, Where where) {
-  Request r;
-  r.meeting = Meeting::Vote;
-  r.where = where;
-  r.value = p ? 1 : 0;
-  return static_cast<uint32_t>(current_executor->meet(r));
+  current_executor->request(Meeting::Vote, where, 0, 0).value = p ? 1 : 0;
+  return static_cast<uint32_t>(current_executor->meet());
 }
 
 void copy_async(void* to_shared, const void* global, bool valid, Where where) {
@@ -434,26 +429,19 @@ void copy_async(void* to_shared, const void* global, bool valid, Where where) {
 void commit_async() { ++current_fiber->groups; }
 
 void load_matrices(uint32_t* r, int count, bool transposed, const void* row, Where where) {
-  Request request;
-  request.meeting = Meeting::LoadMatrices;
-  request.where = where;
-  request.kind = transposed ? 1 : 0;
-  request.count = count;
+  Request& request = current_executor->request(Meeting::LoadMatrices, where, transposed ? 1 : 0, count);
   request.row = row;
   request.site = __builtin_return_address(0);
   request.matrices = r;
-  current_executor->meet(request);
+  current_executor->meet();
 }
 
 void multiply_accumulate(Tile tile, float* c, const uint32_t* a, const uint32_t* b, Where where) {
-  Request r;
-  r.meeting = Meeting::MultiplyAccumulate;
-  r.where = where;
-  r.kind = static_cast<int>(tile);
+  Request& r = current_executor->request(Meeting::MultiplyAccumulate, where, static_cast<int>(tile), 0);
   r.c = c;
   r.a = a;
   r.b = b;
-  current_executor->meet(r);
+  current_executor->meet();
 }
 
 void read16(void* to, const void* from) {

@@ -114,10 +114,15 @@ class Executor {
   void run(const KernelRun& run);
 
   // Called by the fiber that runs (simt.h).
-  uint64_t meet(const Request& request);  // a collective: returns when all lanes have come
+  // A collective: the request of the fiber, to be completed by what its meeting needs; then the meeting,
+  // which returns when all lanes have come.
+  Request& request(Meeting meeting, Where where, int kind, int count);
+  uint64_t meet();
   void copy_async(void* to, const void* from, bool valid, Where where, const void* site);
   void wait_async(int groups, Where where);
 
+  // Accesses and meetings since the process began: the work that was done.
+  int64_t work() const { return work_ + steps_; }
   Detector& detector() { return *detector_; }
   // Counts accesses and meetings, so that a kernel that never ends does.
   void step(const Fiber& f) {
@@ -168,7 +173,8 @@ class Executor {
   Random draws_;   // one for each launch
   Random random_;  // of this launch
   std::unique_ptr<Detector> detector_;
-  int64_t steps_ = 0;
+  int64_t steps_ = 0;  // of this launch
+  int64_t work_ = 0;   // of those before
 
   const KernelRun* run_ = nullptr;
   int block_[3] = {0, 0, 0};

@@ -17,27 +17,16 @@ namespace fintune {
 namespace simt {
 namespace {
 
-struct Library {
-  std::string path;
-  const char* base = nullptr;
-  Library() {
-    Dl_info info;
-    if (dladdr(reinterpret_cast<void*>(&code_offset), &info) != 0) {
-      path = info.dli_fname;
-      base = static_cast<const char*>(info.dli_fbase);
-    }
-  }
-};
-
-const Library& library() {
-  static const Library l;
-  return l;
+Dl_info own_library() {
+  Dl_info info{};
+  dladdr(reinterpret_cast<const void*>(&library_start), &info);
+  return info;
 }
 
 // The innermost line of the inlined calls at an offset that is a kernel's own, not of gpu.h or its bodies.
 std::string look_up(uint32_t offset) {
   char command[4096];
-  std::snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%x 2>/dev/null", library().path.c_str(),
+  std::snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%x 2>/dev/null", own_library().dli_fname,
                 offset - 1);
   std::string found;
   if (FILE* out = popen(command, "r")) {
@@ -61,9 +50,7 @@ std::string look_up(uint32_t offset) {
 
 }  // namespace
 
-uint32_t code_offset(const void* address) {
-  return static_cast<uint32_t>(static_cast<const char*>(address) - library().base);
-}
+const char* const library_start = static_cast<const char*>(own_library().dli_fbase);
 
 const std::string& line_of(uint32_t offset) {
   static std::mutex mutex;
@@ -84,7 +71,7 @@ bool is_constant(const void* p, size_t bytes) {
   return dl_iterate_phdr(
              [](dl_phdr_info* info, size_t, void* data) {
                const Query& q = *static_cast<Query*>(data);
-               if (info->dlpi_addr != reinterpret_cast<uintptr_t>(library().base)) return 0;
+               if (info->dlpi_addr != reinterpret_cast<uintptr_t>(library_start)) return 0;
                for (int i = 0; i < info->dlpi_phnum; ++i) {
                  const auto& segment = info->dlpi_phdr[i];
                  const uintptr_t begin = info->dlpi_addr + segment.p_vaddr;

@@ -28,13 +28,13 @@ function runOn(device, op, shape, inputs, dtype) {
 }
 
 /** One named result against the truth. */
-function judge(op, name, dtype, actual, truth, loop) {
-	const { act = false, exact: equal = false, unit = 1 } = op.results[name];
+function judge(op, name, actual, truth, loop) {
+	const { exact: equal = false, unit = 1 } = op.results[name];
 	if (equal) {
 		const { max } = errors(actual, truth);
 		return { result: name, error_max: max, ok: max === 0 };
 	}
-	return { result: name, ...atMostTwice(actual, truth, loop, act ? dtype : "f32", unit) };
+	return { result: name, ...atMostTwice(actual, truth, loop, unit) };
 }
 
 /**
@@ -66,7 +66,7 @@ function againstLoops(device, op, shape, dtype) {
 	return [
 		...Object.entries(results).map(([name, actual]) => {
 			const rounded = op.results[name].act ? loop[name].map(store) : loop[name];
-			return { ...record, ...judge(op, name, dtype, actual, truth[name], rounded) };
+			return { ...record, ...judge(op, name, actual, truth[name], rounded) };
 		}),
 		{ ...record, result: "margins", ok: intact },
 	];
@@ -82,7 +82,7 @@ function againstCpu(device, op, shape, dtype) {
 	return [
 		...Object.entries(results).map(([name, actual]) => ({
 			...record,
-			...judge(op, name, dtype, actual, truth[name], loop[name]),
+			...judge(op, name, actual, truth[name], loop[name]),
 		})),
 		{ ...record, result: "margins", ok: intact },
 	];

@@ -150,7 +150,7 @@ const dense = (values, operand) => Float64Array.from(values, operand);
 const times = (values, s, r) => values.map((x) => r(s * x));
 
 /**
- * x W^T + bias + sum of s_i (x A_i^T) B_i^T, and its gradients; da and db of the last adapter.
+ * x W^T + bias + sum of s_i (x A_i^T) B_i^T, and its gradients; da and db of the last adapter, dweight as if the weight were trained.
  * @param {{rows: number, inputs: number, outputs: number, ranks: readonly number[], scales: readonly number[]}} c
  * @param {{x: Numbers, w: Numbers, bias: Numbers, dy: Numbers, a: Numbers[], b: Numbers[]}} v
  */
@@ -170,7 +170,8 @@ export function linear(c, v, r = exact, operand = exact) {
 		da = multiply(transpose(du, rows, rank), x, rank, inputs, rows, r);
 		db = multiply(transpose(dy, rows, outputs), su, outputs, rank, rows, r);
 	});
-	return { y, u, dx, da, db };
+	const dweight = multiply(transpose(dy, rows, outputs), x, outputs, inputs, rows, r);
+	return { y, u, dx, da, db, dweight };
 }
 
 /** Log-probabilities of targets under softmax(h W^T), entropies, and the gradients for weights dL/dlogprob. */

@@ -307,7 +307,7 @@ export interface NativeTensor {
 	readonly shape: number[];
 	/** A view of columns [first, first + count) of the last dimension, sharing the memory. */
 	columns(first: number, count: number): NativeTensor;
-	/** Copies in: Float32Array (f32; bf16, rounded to nearest even), Uint16Array (bits of bf16, f16), Int32Array (i32). */
+	/** Copies in: Float32Array (f32; bf16 and f16, rounded to nearest even), Uint16Array (bits of bf16, f16), Int32Array (i32). */
 	set(values: Float32Array | Uint16Array | Int32Array): NativeTensor;
 	/** Copies out, widened. */
 	toFloat32Array(): Float32Array;
@@ -371,8 +371,6 @@ export interface NativeKernels {
 	/** Where kernels run, and where new tensors lie: a name of {@link NativeEngine.devices}. */
 	device(): string;
 	setDevice(name: string): void;
-	/** Names of the functions above that the device has. */
-	ops(): string[];
 	/** Test builds only. */
 	simt?: NativeSimt;
 }
@@ -401,6 +399,8 @@ export interface NativeSimt {
 	enableAllSites(): void;
 	/** Kernels started since the process began. */
 	launches(): number;
+	/** Memory accesses and meetings of their threads: what they cost. */
+	work(): number;
 }
 
 /** Everything that the addon exports. */

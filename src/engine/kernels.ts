@@ -7,19 +7,15 @@
  * of each op stands in its header under native/ops. An output that the caller does not give is made by the call.
  * @module
  */
-import type { NativeBinding, NativeKernels, NativePreferenceLoss, NativeSite, NativeTensor } from "./binding.js";
-import { nativeCall } from "./job.js";
-import { loadNative } from "./native.js";
+import type { NativePreferenceLoss, NativeTensor } from "./binding.js";
+import { call, kernelSettings, type Simt, simt } from "./kernel_settings.js";
+
+export type { Simt, SimtSite } from "./kernel_settings.js";
 
 export type Tensor = NativeTensor;
 export type TensorDtype = NativeTensor["dtype"];
 /** What the operands of products are rounded to. */
 export type ProductDtype = Exclude<TensorDtype, "i32">;
-
-const native = (): NativeBinding => loadNative();
-
-/** Runs one native kernel; its errors become FintuneErrors (E_ARGUMENT names the argument). */
-const call = <T>(run: (k: NativeKernels) => T): T => nativeCall<T>(() => run(native()));
 
 export interface TensorOptions {
 	/** f32 unless said otherwise, i32 for an Int32Array. */
@@ -136,6 +132,8 @@ export interface AttentionOptions {
 	kvHeads: number;
 	/** 1 / sqrt(K) unless given. */
 	scale?: number;
+	/** On a GPU, the type of the operands of products: f32 (as given) unless bf16 or f16 asks for tensor cores. */
+	compute?: "f32" | "bf16" | "f16";
 	y?: Tensor;
 	lse?: Tensor;
 }
@@ -178,7 +176,7 @@ function attentionDecode(
 	keys: readonly Tensor[],
 	values: readonly Tensor[],
 	lengths: Tensor,
-	options: { heads: number; kvHeads: number; scale?: number; y?: Tensor },
+	options: Omit<AttentionOptions, "cuSeqlens">,
 ): Tensor {
 	const dim = headDim(q, options.heads);
 	const y = options.y ?? like(q);
@@ -439,78 +437,6 @@ function copy(from: Tensor, to: Tensor): Tensor {
 	return to;
 }
 
-/** Marks a place in the device's queue for {@link stopTimer}. One timer at a time. */
-const startTimer = (): void => call((k) => k.startTimer());
-/** Waits for all queued work: milliseconds from the mark to here, by the device's own clock where it has one. */
-const stopTimer = (): number => call((k) => k.stopTimer());
-/** Kernels started so far; 0 where ops are plain functions. */
-const launches = (): number => call((k) => k.launches());
-
-/** Instruction sets of this CPU and build, the best first. */
-const isas = (): string[] => call((k) => k.isas());
-/** The one in use. */
-const isa = (): string => call((k) => k.isa());
-/** Chooses another, for the whole process (tests and benchmarks). */
-const setIsa = (name: string): void => call((k) => k.setIsa(name));
-/** Threads of the kernels. */
-const threads = (): number => call((k) => k.threads());
-/** 0: all CPUs of this process. */
-const setThreads = (count: number): void => call((k) => k.setThreads(count));
-
-/** Names of the devices that kernels can run on, the CPU first. */
-const devices = (): string[] =>
-	nativeCall(() =>
-		native()
-			.devices()
-			.map(({ name }) => name),
-	);
-const device = (): string => call((k) => k.device());
-/** Where kernels run, and where new tensors lie, from now on (the CPU at first). */
-const setDevice = (name: string): void => call((k) => k.setDevice(name));
-/** Names of the native ops that the device has; a kernel that it lacks throws E_DEVICE. */
-const ops = (): string[] => call((k) => k.ops());
-
-/** The SIMT executor of test builds, which runs CUDA kernels on the host. */
-export interface Simt {
-	/** Starts the sequence of schedules that belongs to the seed. */
-	setSeed(seed: number): void;
-	/** When background copies arrive, between their issue and their wait; random at first. */
-	setAsyncMode(mode: "early" | "late" | "random"): void;
-	/** Compute capability, times ten; 80 at first. */
-	setCapability(capability: number): void;
-	/** The places of synchronisation that kernels have come to so far. */
-	sites(): SimtSite[];
-	/** Kernels leave the site out from now on. */
-	disableSite(site: Pick<SimtSite, "file" | "line">): void;
-	enableAll(): void;
-	/** All as at first: seed 0, random copies, capability 80, all sites enabled. */
-	reset(): void;
-	/** Kernels started so far. */
-	launches(): number;
-}
-export type SimtSite = NativeSite;
-
-/** undefined but in test builds. */
-function simt(): Simt | undefined {
-	const k = native().simt;
-	if (!k) return undefined;
-	return {
-		setSeed: (seed) => nativeCall(() => k.setSeed(seed)),
-		setAsyncMode: (mode) => nativeCall(() => k.setAsyncMode(mode)),
-		setCapability: (capability) => nativeCall(() => k.setCapability(capability)),
-		sites: () => k.sites(),
-		disableSite: ({ file, line }) => nativeCall(() => k.setSite(file, line, false)),
-		enableAll: () => k.enableAllSites(),
-		reset: () => {
-			k.setSeed(0);
-			k.setAsyncMode("random");
-			k.setCapability(80);
-			k.enableAllSites();
-		},
-		launches: () => k.launches(),
-	};
-}
-
 export const kernels = {
 	tensor,
 	embedding,
@@ -539,18 +465,7 @@ export const kernels = {
 	preferenceLoss,
 	dpoLoss,
 	copy,
-	startTimer,
-	stopTimer,
-	launches,
-	isas,
-	isa,
-	setIsa,
-	threads,
-	setThreads,
-	devices,
-	device,
-	setDevice,
-	ops,
+	...kernelSettings,
 	get simt(): Simt | undefined {
 		return simt();
 	},

@@ -51,7 +51,7 @@ it("agrees with its own gradient by central differences, in the reference", () =
 	expectGradient(dv, (p) => dot(dy, attention(q, k, p, s).y), v, "dv");
 });
 
-describe.each(targets("attentionForward", "attentionBackward"))("attention, %s", (isa) => {
+describe.each(targets)("attention, %s", (isa) => {
 	it.each([
 		["attention_h4_g2_k16", [5, 17, 11], 4, 2, 16],
 		["attention_h2_g1_k128", [1, 33, 70], 2, 1, 128],
@@ -194,35 +194,38 @@ describe.each(targets("attentionForward", "attentionBackward"))("attention, %s",
 		expectSameBits(() => Object.values(run(s, x)));
 	});
 
-	it("cuts a long sequence into tasks without a seam", () => {
-		use(isa);
-		// Beyond 2048 tokens the backward pass owns queries and keys separately. Looked at through a linear loss of
-		// little work: all queries equal, so every row attends evenly to what it sees.
-		const length = 2100;
-		const s = { lengths: [length], heads: 1, kvHeads: 1, dim: 8, scale: 1 };
-		const x = { ...inputs(s, 3), q: new Float32Array(length * 8) };
-		const out = run(s, x);
-		const dv = new Float64Array(length * 8);
-		for (let c = 0; c < 8; c++) {
-			let later = 0;
-			for (let i = length - 1; i >= 0; i--) {
-				later += (x.dy[i * 8 + c] as number) / (i + 1);
-				dv[i * 8 + c] = later;
+	// A seam of the CPU, and too long for an executor of single accesses.
+	if (isa !== "simt") {
+		it("cuts a long sequence into tasks without a seam", () => {
+			use(isa);
+			// Beyond 2048 tokens the backward pass owns queries and keys separately. Looked at through a linear loss of
+			// little work: all queries equal, so every row attends evenly to what it sees.
+			const length = 2100;
+			const s = { lengths: [length], heads: 1, kvHeads: 1, dim: 8, scale: 1 };
+			const x = { ...inputs(s, 3), q: new Float32Array(length * 8) };
+			const out = run(s, x);
+			const dv = new Float64Array(length * 8);
+			for (let c = 0; c < 8; c++) {
+				let later = 0;
+				for (let i = length - 1; i >= 0; i--) {
+					later += (x.dy[i * 8 + c] as number) / (i + 1);
+					dv[i * 8 + c] = later;
+				}
 			}
-		}
-		expectClose(out.dv, dv, 1e-5, "dv");
-		// dk is zero because q is; dq by its definition, row by row, for a few rows.
-		expect(out.dk.every((g) => g === 0)).toBe(true);
-		for (const i of [0, 63, 64, 1000, 2047, 2048, 2099]) {
-			const dp = Array.from({ length: i + 1 }, (_, j) => dot(x.dy.subarray(i * 8, i * 8 + 8), x.v.subarray(j * 8, j * 8 + 8)));
-			const mean = dp.reduce((a, b) => a + b, 0) / (i + 1);
-			const dq = Float64Array.from({ length: 8 }, (_, c) =>
-				dp.reduce((sum, d, j) => sum + ((d - mean) / (i + 1)) * (x.k[j * 8 + c] as number), 0),
-			);
-			expectClose(out.dq.subarray(i * 8, i * 8 + 8), dq, i === 0 ? 1 : 2e-4, `dq of row ${i}`);
-		}
-		expectSameBits(() => Object.values(run(s, x)));
-	});
+			expectClose(out.dv, dv, 1e-5, "dv");
+			// dk is zero because q is; dq by its definition, row by row, for a few rows.
+			expect(out.dk.every((g) => g === 0)).toBe(true);
+			for (const i of [0, 63, 64, 1000, 2047, 2048, 2099]) {
+				const dp = Array.from({ length: i + 1 }, (_, j) => dot(x.dy.subarray(i * 8, i * 8 + 8), x.v.subarray(j * 8, j * 8 + 8)));
+				const mean = dp.reduce((a, b) => a + b, 0) / (i + 1);
+				const dq = Float64Array.from({ length: 8 }, (_, c) =>
+					dp.reduce((sum, d, j) => sum + ((d - mean) / (i + 1)) * (x.k[j * 8 + c] as number), 0),
+				);
+				expectClose(out.dq.subarray(i * 8, i * 8 + 8), dq, i === 0 ? 1 : 2e-4, `dq of row ${i}`);
+			}
+			expectSameBits(() => Object.values(run(s, x)));
+		});
+	}
 
 	it("survives scores of any size, and keeps NaN within its sequence", () => {
 		use(isa);

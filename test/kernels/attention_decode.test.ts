@@ -3,7 +3,7 @@ import { kernels } from "../../src/engine/kernels.js";
 import { attention } from "./reference.js";
 import { bitsEqual, expectSameBits, expectTwice, normal, Surroundings, stored, targets, use } from "./support.js";
 
-describe.each(targets("attentionDecode"))("attention_decode, %s", (isa) => {
+describe.each(targets)("attention_decode, %s", (isa) => {
 	it.each([
 		[[1, 2, 127, 128, 129], 2, 1, 64, "f32", "f32"],
 		[[300], 6, 2, 20, "f32", "f32"],

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
 import { bf16, expectSameBits, integers, normal, Surroundings, targets, use } from "./support.js";
 
-describe.each(targets("embeddingForward", "embeddingBackward"))("embedding, %s", (isa) => {
+describe.each(targets)("embedding, %s", (isa) => {
 	it.each([
 		["f32", "f32", 1],
 		["bf16", "f32", 7],
@@ -48,10 +48,16 @@ describe.each(targets("embeddingForward", "embeddingBackward"))("embedding, %s",
 		});
 	});
 
-	it("takes no token at all, and refuses ids outside of the vocabulary before it writes", () => {
+	it("takes no token at all", () => {
 		use(isa);
 		const weight = kernels.tensor([4, 2], normal(1, 8));
 		expect(kernels.embedding(kernels.tensor([0], new Int32Array(0)), weight).toFloat32Array()).toHaveLength(0);
+	});
+
+	// On a GPU those who upload the ids check them.
+	it.skipIf(isa === "simt")("refuses ids outside of the vocabulary before it writes", () => {
+		use(isa);
+		const weight = kernels.tensor([4, 2], normal(1, 8));
 		for (const id of [-1, 4]) {
 			const y = kernels.tensor([2, 2]);
 			expect(() => kernels.embedding(kernels.tensor([2], Int32Array.of(1, id)), weight, { y })).toThrow(

@@ -14,7 +14,7 @@ function distinct(seed: number, n: number, limit: number): Int32Array {
 	return all.slice(0, n);
 }
 
-describe.each(targets("gatherRows", "scatterRows", "storeRows"))("rows, %s", (target) => {
+describe.each(targets)("rows, %s", (target) => {
 	it.each(["f32", "bf16"] as const)("moves rows of %s of any shape, between poisoned columns or packed", (dtype) => {
 		use(target);
 		const shape = fc.record({

@@ -30,7 +30,7 @@ function reference(logits: ArrayLike<number>, o: KernelSampling, seen: readonly 
 const distribution = (logits: Float32Array, options: KernelSampling, seen: readonly number[] = []) =>
 	kernels.samplingDistribution(kernels.tensor([logits.length], logits), { ...options, seen: Int32Array.from(seen) });
 
-describe.each(targets("sample"))("sample, %s", (isa) => {
+describe.each(targets)("sample, %s", (isa) => {
 	it("takes the smallest id among the best when greedy", () => {
 		use(isa);
 		expect(kernels.sample(kernels.tensor([40], normal(1, 40).fill(5, 20, 22)))).toEqual({ token: 20, logprob: 0 });
@@ -89,7 +89,8 @@ describe.each(targets("sample"))("sample, %s", (isa) => {
 		expect([...logits.toFloat32Array()]).toEqual([1, -2, 0.5]);
 	});
 
-	it("draws by the distribution, from seed, stream and position alone", () => {
+	// On simt the tokens are those of the CPU (elementwise_cuda.test.ts).
+	it.skipIf(isa === "simt")("draws by the distribution, from seed, stream and position alone", () => {
 		use(isa);
 		const logits = normal(3, 50, 2);
 		const options = { temperature: 1, topK: 8, seed: 42n };
@@ -116,7 +117,7 @@ describe.each(targets("sample"))("sample, %s", (isa) => {
 
 	it("draws every row as if it were alone, whatever its neighbours ask for, and names the row that it cannot", () => {
 		use(isa);
-		const [n, vocab] = [13, 300];
+		const [n, vocab] = [isa === "simt" ? 6 : 13, 300];
 		const values = normal(9, n * vocab, 3);
 		const rows = Array.from({ length: n }, (_, r) => ({
 			temperature: [0, 0.7, 1, 1.5][r % 4] as number,
@@ -145,7 +146,7 @@ describe.each(targets("sample"))("sample, %s", (isa) => {
 			expect([...distributions.toFloat32Array()]).toEqual(alone.flatMap((a) => [...a.distribution]));
 			return [logprobs];
 		});
-		for (const bad of [2, 11]) values[bad * vocab + 7] = Number.NaN;
+		for (const bad of [2, n - 2]) values[bad * vocab + 7] = Number.NaN;
 		expect(() => kernels.sampleRows(kernels.tensor([n, vocab], values), rows)).toThrow("prompt 2: sample: the logits hold NaN");
 	});
 

@@ -44,20 +44,25 @@ export function bf16(x: number): number {
 	return float[0];
 }
 
+/** Rounds to f16, ties to even. */
+export function f16(x: number): number {
+	if (x === 0 || !Number.isFinite(x)) return x;
+	const unit = 2 ** (Math.max(Math.floor(Math.log2(Math.abs(x))), -14) - 10);
+	const shift = 1.5 * 2 ** 52 * unit; // beside it a double has no finer places than the unit
+	const y = x + shift - shift;
+	return Math.abs(y) > 65504 ? Math.sign(x) * Number.POSITIVE_INFINITY : y;
+}
+
+export type FloatType = "f32" | "bf16" | "f16";
+
 /** What a value becomes when it is stored as dtype. */
-export const stored = (dtype: "f32" | "bf16"): ((x: number) => number) => (dtype === "f32" ? Math.fround : bf16);
+export const stored = (dtype: FloatType): ((x: number) => number) => ({ f32: Math.fround, bf16, f16 })[dtype];
 
 /** The CPU's instruction sets. */
 export const isas = kernels.isas();
 
-/** Where these native ops can be computed: each instruction set of the CPU, and "simt" where it has all of them. */
-export function targets(...ops: readonly string[]): string[] {
-	if (!kernels.simt) return isas;
-	kernels.setDevice("simt");
-	const offered = kernels.ops();
-	kernels.setDevice("cpu");
-	return ops.every((op) => offered.includes(op)) ? [...isas, "simt"] : isas;
-}
+/** Where kernels can be computed: each instruction set of the CPU, and "simt" in the test addon. */
+export const targets: string[] = kernels.simt ? [...isas, "simt"] : isas;
 
 /** Computes there from now on, until the end of the test. */
 export function use(target: string): void {
@@ -95,7 +100,7 @@ export class Surroundings {
 	}
 
 	/** A matrix that lies within a wider one: NaN columns on both sides, rows unaligned. */
-	strided(rows: number, cols: number, values?: Numbers, dtype: "f32" | "bf16" = "f32"): Tensor {
+	strided(rows: number, cols: number, values?: Numbers, dtype: FloatType = "f32"): Tensor {
 		const [left, right] = [3, 2];
 		const width = left + cols + right;
 		const outer = this.tensor([rows, width], new Float32Array(rows * width).fill(Number.NaN), dtype);
@@ -160,12 +165,17 @@ export function expectTwice(actual: Numbers, exact: Numbers, loop: Numbers, what
 	expect(ours.max, `${what}: largest error, the plain loop has ${theirs.max}`).toBeLessThanOrEqual(2 * theirs.max + 2 * slack);
 }
 
-/** The same bits on repetition and with 1, 2 and 3 threads; on simt with 20 schedules, in every mode of its copies. */
+/** Accesses and meetings that a test on simt may spend on schedules: a second or two. */
+const maxWork = 2e7;
+
+/** The same bits on repetition and with 1, 2 and 3 threads; on simt with 20 schedules (3 or more if those cost too much). */
 export function expectSameBits(run: () => Float32Array[]): void {
 	const { simt } = kernels;
 	if (simt && kernels.device() === "simt") {
+		const before = simt.work();
 		const first = run();
-		for (let seed = 0; seed < 20; seed++) {
+		const schedules = Math.max(3, Math.min(20, Math.floor(maxWork / (simt.work() - before))));
+		for (let seed = 0; seed < schedules; seed++) {
 			simt.setSeed(seed);
 			simt.setAsyncMode((["random", "early", "late"] as const)[seed % 3] as "random");
 			run().forEach((values, i) => {

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
 import { FintuneError } from "../../src/errors.js";
-import { bf16, normal } from "./support.js";
+import { bf16, f16, normal } from "./support.js";
 
 describe("Tensor", () => {
 	it("copies in and out, bf16 rounded to nearest even", () => {
@@ -19,6 +19,28 @@ describe("Tensor", () => {
 		expect(half.dtype).toBe("bf16");
 		const random = normal(1, 1000);
 		expect([...kernels.tensor([1000], random, { dtype: "bf16" }).toFloat32Array()]).toEqual([...random].map(bf16));
+	});
+
+	it("rounds to f16: to nearest even, subnormals included, to infinity from 65520 on", () => {
+		const values = Float32Array.of(
+			1,
+			1 + 2 ** -11,
+			1 + 3 * 2 ** -11,
+			65519,
+			65520,
+			-1e9,
+			2 ** -24,
+			2 ** -25,
+			3 * 2 ** -25,
+			-(2 ** -14),
+		);
+		const half = kernels.tensor([10], values, { dtype: "f16" });
+		expect([...half.toUint16Array()]).toEqual([0x3c00, 0x3c00, 0x3c02, 0x7bff, 0x7c00, 0xfc00, 0x0001, 0x0000, 0x0002, 0x8400]);
+		expect([...half.toFloat32Array()]).toEqual([...values].map(f16));
+		for (const std of [1, 1e-5, 1e4]) {
+			const random = normal(2, 1000, std);
+			expect([...kernels.tensor([1000], random, { dtype: "f16" }).toFloat32Array()]).toEqual([...random].map(f16));
+		}
 	});
 
 	it("views columns without a copy", () => {

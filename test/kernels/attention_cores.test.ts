@@ -1,0 +1,263 @@
+/**
+ * Attention of 16-bit activations on the tensor cores of device simt, for each of the tile shapes that GPUs get:
+ * sm_75 (f16 only), sm_80 and its like, sm_86 and its like.
+ */
+import { afterEach, describe, expect, it } from "vitest";
+import { kernels, type Tensor } from "../../src/engine/kernels.js";
+import { type AttentionShape, attention, attentionBackward } from "./reference.js";
+import { bitsEqual, errors, expectTwice, integers, normal, once, starts } from "./support.js";
+
+type Half = "bf16" | "f16";
+interface Inputs {
+	q: Float32Array;
+	k: Float32Array;
+	v: Float32Array;
+	dy: Float32Array;
+}
+type Name = "y" | "lse" | "dq" | "dk" | "dv";
+type Results = Record<Name, Float32Array>;
+
+const simt = kernels.simt;
+const families = [
+	[75, "f16"],
+	[80, "bf16"],
+	[80, "f16"],
+	[86, "bf16"],
+] as const;
+
+const tokensOf = (s: AttentionShape): number => s.lengths.reduce((a, b) => a + b, 0);
+const rounded = (values: Float32Array, dtype: Half): Float32Array => {
+	kernels.setDevice("cpu");
+	return kernels.tensor([values.length], values, { dtype }).toFloat32Array();
+};
+
+function inputs(s: AttentionShape, dtype: Half, seed = 1): Inputs {
+	const make = (i: number, heads: number) => rounded(normal(seed + i, tokensOf(s) * heads * s.dim), dtype);
+	return { q: make(0, s.heads), k: make(1, s.kvHeads), v: make(2, s.kvHeads), dy: make(3, s.heads) };
+}
+
+/** Forward and backward on the tensor cores; `kept` is what the backward pass is given instead of the forward's own. */
+function run(s: AttentionShape, x: Inputs, dtype: Half, kept?: { y: Float32Array; lse: Float32Array }, left = 0): Results {
+	kernels.setDevice("simt");
+	const tokens = tokensOf(s);
+	// Within wider rows, `left` columns from their start: aligned for multiples of 8 only.
+	const put = (heads: number, values?: Float32Array): Tensor => {
+		const [cols, width] = [heads * s.dim, heads * s.dim + left];
+		if (left === 0) return kernels.tensor([tokens, cols], values, { dtype, guard: true });
+		const outer = kernels.tensor([tokens, width], new Float32Array(tokens * width).fill(Number.NaN), { dtype, guard: true });
+		const inner = outer.columns(left, cols);
+		inner.set(values ?? new Float32Array(tokens * cols));
+		return inner;
+	};
+	const [q, k, v, dy] = [put(s.heads, x.q), put(s.kvHeads, x.k), put(s.kvHeads, x.v), put(s.heads, x.dy)];
+	const cuSeqlens = kernels.tensor([s.lengths.length + 1], starts(s.lengths));
+	const options = { cuSeqlens, heads: s.heads, kvHeads: s.kvHeads, scale: s.scale, compute: dtype };
+	const forward = kernels.attention(q, k, v, { ...options, y: put(s.heads) });
+	const given = kept ? { y: put(s.heads, kept.y), lse: kernels.tensor([tokens, s.heads], kept.lse) } : forward;
+	const out = { dq: put(s.heads), dk: put(s.kvHeads), dv: put(s.kvHeads) };
+	kernels.attentionBackward(q, k, v, given, dy, { ...options, ...out });
+	return Object.fromEntries(Object.entries({ ...forward, ...out }).map(([name, t]) => [name, t.toFloat32Array()])) as Results;
+}
+
+function expectSame(a: Results, b: Results, what: string): void {
+	for (const name of Object.keys(a) as Name[]) expect(bitsEqual(a[name], b[name]), `${what}: ${name}`).toBe(true);
+}
+
+function expectTwicePlain(s: AttentionShape, dtype: Half, left = 0): void {
+	const x = inputs(s, dtype);
+	const { want, loop, kept, back, backLoop } = once([s, dtype], () => {
+		const want = attention(x.q, x.k, x.v, s);
+		const kept = { y: rounded(Float32Array.from(want.y), dtype), lse: Float32Array.from(want.lse) };
+		return {
+			want,
+			kept,
+			loop: attention(x.q, x.k, x.v, s, Math.fround),
+			back: attentionBackward(x.q, x.k, x.v, kept.y, kept.lse, x.dy, s),
+			backLoop: attentionBackward(x.q, x.k, x.v, kept.y, kept.lse, x.dy, s, Math.fround),
+		};
+	});
+	const got = run(s, x, dtype, kept, left);
+	const store = (values: Float64Array) => rounded(Float32Array.from(values), dtype);
+	expectTwice(got.y, want.y, store(loop.y), "y", 2 ** -22);
+	expectTwice(got.lse, want.lse, loop.lse, "lse", 2 ** -22);
+	for (const name of ["dq", "dk", "dv"] as const) expectTwice(got[name], back[name], store(backLoop[name]), name, 2 ** -21);
+}
+
+describe.skipIf(!simt).each(families)("attention on tensor cores, sm_%i, %s", (capability, dtype) => {
+	afterEach(() => {
+		simt?.setCapability(80);
+		simt?.setAsyncMode("random");
+		kernels.setDevice("cpu");
+	});
+
+	it.each([
+		[[129, 1, 0, 64], 2, 1, 64],
+		[[1, 127, 49], 4, 1, 128],
+		[[47, 130], 3, 3, 80],
+		[[0, 0, 65, 96, 0], 4, 2, 96],
+		[[33, 5], 14, 2, 64],
+		[[40], 12, 2, 128],
+		[[31], 9, 3, 64],
+		[[17, 2], 8, 8, 16],
+		[[50], 2, 1, 72],
+		[[37], 2, 2, 20],
+	] as const)("stays within twice a plain loop: lengths %j, %i / %i heads of %i", (lengths, heads, kvHeads, dim) => {
+		simt?.setCapability(capability);
+		const s = { lengths, heads, kvHeads, dim, scale: 1 / Math.sqrt(dim) };
+		expectTwicePlain(s, dtype);
+	});
+
+	it("gives the same bits wherever rows lie, with every schedule and every moment at which copies land", () => {
+		simt?.setCapability(capability);
+		const s = { lengths: [70, 1, 33], heads: 2, kvHeads: 1, dim: 64, scale: 0.2 };
+		const x = inputs(s, dtype);
+		const first = run(s, x, dtype);
+		expectSame(run(s, x, dtype, undefined, 3), first, "unaligned");
+		expectSame(run(s, x, dtype, undefined, 8), first, "in wider rows");
+		for (const mode of ["early", "late", "random"] as const) {
+			simt?.setAsyncMode(mode);
+			for (let seed = 1; seed <= 7; seed++) {
+				simt?.setSeed(seed);
+				expectSame(run(s, x, dtype), first, `${mode}, seed ${seed}`);
+			}
+		}
+	});
+
+	it("gives a sequence the same bits alone and beside others, few or many", () => {
+		simt?.setCapability(capability);
+		const shape = { heads: 2, kvHeads: 1, dim: 16, scale: 0.3 };
+		const lengths = [70, 1, 0, 40];
+		const parts = lengths.map((n, i) => inputs({ ...shape, lengths: [n] }, dtype, 100 * i));
+		const alone = parts.map((x, i) => run({ ...shape, lengths: [lengths[i] as number] }, x, dtype));
+		// More than 128 sequences: blocks look for their tile another way.
+		const filler = inputs({ ...shape, lengths: [1] }, dtype, 7);
+		for (const more of [0, 130]) {
+			const all = [...parts.slice(0, 2), ...Array.from({ length: more }, () => filler), ...parts.slice(2)];
+			const join = (name: keyof Inputs) => Float32Array.from(all.flatMap((x) => [...x[name]]));
+			const s = { ...shape, lengths: all.map((x) => x.k.length / 16) };
+			const out = run(s, { q: join("q"), k: join("k"), v: join("v"), dy: join("dy") }, dtype);
+			const start = starts(s.lengths);
+			parts.forEach((_, i) => {
+				const place = i < 2 ? i : i + more;
+				for (const [name, per] of Object.entries({ y: 32, lse: 2, dq: 32, dk: 16, dv: 16 })) {
+					const slice = out[name as Name].slice((start[place] as number) * per, (start[place + 1] as number) * per);
+					expect(bitsEqual(slice, (alone[i] as Results)[name as Name]), `${name} of sequence ${i}, ${more} more`).toBe(true);
+				}
+			});
+		}
+	});
+
+	it("averages whole numbers exactly where all scores are equal", () => {
+		simt?.setCapability(capability);
+		const s = { lengths: [128, 4], heads: 2, kvHeads: 1, dim: 16, scale: 1 };
+		const v = integers(1, tokensOf(s) * s.dim, 8);
+		const { y } = run(s, { ...inputs(s, dtype), q: new Float32Array(tokensOf(s) * 32), v }, dtype);
+		const means = new Float32Array(y.length);
+		let row = 0;
+		for (const length of s.lengths) {
+			const first = row;
+			for (let i = 0; i < length; i++, row++) {
+				for (let c = 0; c < 32; c++) {
+					let sum = 0;
+					for (let j = first; j <= row; j++) sum += v[j * s.dim + (c % 16)] as number;
+					means[row * 32 + c] = sum / (i + 1);
+				}
+			}
+		}
+		const exact = rounded(means, dtype);
+		// 1 / (i + 1) is exact for powers of two only.
+		for (const i of [0, 1, 3, 7, 15, 31, 63, 127, 128, 129, 131]) {
+			expect([...y.subarray(i * 32, i * 32 + 32)], `row ${i}`).toEqual([...exact.subarray(i * 32, i * 32 + 32)]);
+		}
+	});
+
+	it("survives scores of any size, and keeps NaN within its sequence", () => {
+		simt?.setCapability(capability);
+		const s = { lengths: [70, 5], heads: 1, kvHeads: 1, dim: 8, scale: 1 };
+		const x = inputs(s, dtype);
+		const factor = dtype === "bf16" ? 1e15 : 2e4;
+		const q = rounded(
+			x.q.map((a) => a * factor),
+			dtype,
+		);
+		const big = run(s, { ...x, q }, dtype);
+		expect(Object.values(big).every((a) => a.every(Number.isFinite))).toBe(true);
+		// Softmax has become the maximum.
+		expect(errors(big.y, attention(q, x.k, x.v, s).y).max).toBeLessThan(0.01);
+		const k = x.k.slice();
+		k[70 * 8] = Number.NaN; // the second sequence's first key
+		const { y, dq } = run(s, { ...x, k }, dtype);
+		for (const a of [y, dq]) {
+			expect(a.subarray(0, 70 * 8).every(Number.isFinite)).toBe(true);
+			for (let i = 70; i < 75; i++) expect(a[i * 8]).toBeNaN();
+		}
+	});
+
+	it("takes a negative scale", () => {
+		simt?.setCapability(capability);
+		expectTwicePlain({ lengths: [20], heads: 2, kvHeads: 1, dim: 16, scale: -0.3 }, dtype);
+	});
+
+	it.each([
+		[[1, 15, 16, 17, 255], 2, 1, 64],
+		[[256, 257, 600], 4, 2, 128],
+		[[40], 20, 1, 80],
+		[[70], 14, 2, 64],
+		[[5, 33], 3, 3, 96],
+		[[300], 2, 2, 20],
+	] as const)(
+		"decodes within twice a plain loop, the same bits alone: lengths %j, %i / %i heads of %i",
+		(lengths, heads, kvHeads, dim) => {
+			simt?.setCapability(capability);
+			const scale = 1 / Math.sqrt(dim);
+			const q = lengths.map((_, i) => rounded(normal(i, heads * dim), dtype));
+			const caches = lengths.map((n, i) => [10, 50].map((seed) => rounded(normal(seed + i, n * kvHeads * dim), dtype)));
+			const decode = (rows: readonly number[], left = 0): Float32Array => {
+				kernels.setDevice("simt");
+				const width = kvHeads * dim + left;
+				const cache = (values: Float32Array) => {
+					const outer = kernels.tensor(
+						[values.length / (kvHeads * dim) + 2, width],
+						new Float32Array((values.length / (kvHeads * dim) + 2) * width).fill(Number.NaN),
+						{ dtype, guard: true },
+					);
+					const inner = outer.columns(left, kvHeads * dim);
+					const nan = new Float32Array(2 * kvHeads * dim).fill(Number.NaN);
+					inner.set(Float32Array.from([...values, ...nan]));
+					return inner;
+				};
+				return kernels
+					.attentionDecode(
+						kernels.tensor([rows.length, heads * dim], Float32Array.from(rows.flatMap((i) => [...(q[i] as Float32Array)])), {
+							dtype,
+						}),
+						rows.map((i) => cache(caches[i]?.[0] as Float32Array)),
+						rows.map((i) => cache(caches[i]?.[1] as Float32Array)),
+						kernels.tensor(
+							[rows.length],
+							Int32Array.from(rows, (i) => lengths[i] as number),
+						),
+						{ heads, kvHeads, scale, compute: dtype },
+					)
+					.toFloat32Array();
+			};
+			const order = lengths.map((_, i) => i);
+			const got = decode(order);
+			expect(bitsEqual(decode(order, 3), got), "unaligned").toBe(true);
+			expect(bitsEqual(decode([...order].reverse()).slice(0, heads * dim), got.slice(-heads * dim)), "in another place").toBe(
+				true,
+			);
+			lengths.forEach((n, t) => {
+				const [k, v] = caches[t] as [Float32Array, Float32Array];
+				const row = got.subarray(t * heads * dim, (t + 1) * heads * dim);
+				expect(bitsEqual(decode([t]), row.slice()), `row ${t} alone`).toBe(true);
+				const whole = new Float32Array(n * heads * dim);
+				whole.set(q[t] as Float32Array, (n - 1) * heads * dim);
+				const s = { lengths: [n], heads, kvHeads, dim, scale, lastOnly: true };
+				const last = (a: Float64Array) => a.subarray((n - 1) * heads * dim);
+				const loop = rounded(Float32Array.from(last(attention(whole, k, v, s, Math.fround).y)), dtype);
+				expectTwice(row, last(attention(whole, k, v, s).y), loop, `row ${t}`, 2 ** -22);
+			});
+		},
+	);
+});
