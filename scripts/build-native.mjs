@@ -15,6 +15,7 @@ import {
 	renameSync,
 	rmSync,
 	statSync,
+	utimesSync,
 	writeFileSync,
 } from "node:fs";
 import { createRequire } from "node:module";
@@ -24,6 +25,7 @@ import { fileURLToPath } from "node:url";
 import { extraLibraryFolder, findToolkit, parseArchitectures } from "./cuda-toolkit.mjs";
 import { newest } from "./newest.mjs";
 
+const started = new Date();
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const intermediate = join(root, "build-cmake");
 /** What the present build-cmake/ was configured for. */
@@ -140,6 +142,8 @@ for (const name of readdirSync(folder)) if (name.endsWith(".node") && name !== "
 const product = (name) => join(intermediate, "product", `${name}.node`);
 function install(from, to) {
 	copyFileSync(from, `${to}.tmp`);
+	// What changes while this builds may be in it or not: for --if-stale it is as old as its beginning.
+	utimesSync(`${to}.tmp`, started, started);
 	renameSync(`${to}.tmp`, to);
 }
 if (simt) install(join(intermediate, "product", "simt-selftest"), join(folder, "selftest"));
