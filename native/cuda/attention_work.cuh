@@ -32,7 +32,9 @@ GPU_FN int tiles_of(const Work& work, int rows) {
   return static_cast<int>(static_cast<unsigned>(work.length + rows - 1) / static_cast<unsigned>(rows));
 }
 // The tile of a cost from 1 to `tiles`.
-GPU_FN int tile_of_cost(Side side, int cost, int tiles) { return side == Side::Queries ? cost - 1 : tiles - cost; }
+GPU_FN int tile_of_cost(Side side, int cost, int tiles) {
+  return side == Side::Queries ? cost - 1 : tiles - cost;
+}
 
 GPU_FN int count_ones(uint32_t bits) {
   bits -= (bits >> 1) & 0x55555555u;

@@ -273,7 +273,12 @@ export const opTable = [
 			const caches = (all) => all.map((values, i) => door.act([s.lengths[i], s.kvHeads * s.dim], values));
 			const [q, y] = [x.q, undefined].map((values) => door.act([s.lengths.length, s.heads * s.dim], values));
 			const { heads, kvHeads } = s;
-			door.kernels.attentionDecode(q, caches(x.keys), caches(x.values), door.i32(s.lengths), { heads, kvHeads, compute: door.dtype, y });
+			door.kernels.attentionDecode(q, caches(x.keys), caches(x.values), door.i32(s.lengths), {
+				heads,
+				kvHeads,
+				compute: door.dtype,
+				y,
+			});
 			return { y: floats(y) };
 		},
 		plain(s, x, r, operand) {

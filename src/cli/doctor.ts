@@ -82,7 +82,9 @@ export function cudaLines(cuda: NativeGpuInfo, driver: string | undefined): Line
 	const known = cuda.driver > 0 ? `, up to CUDA ${Math.floor(cuda.driver / 1000)}.${(cuda.driver % 1000) / 10}` : "";
 	return [
 		["cuda", built],
-		...(build ? ([["products", cuda.productLibrary ?? `fintune's own kernels: ${cuda.whyOwnProducts?.split(";")[0]}`]] as Line[]) : []),
+		...(build
+			? ([["products", cuda.productLibrary ?? `fintune's own kernels: ${cuda.whyOwnProducts?.split(";")[0]}`]] as Line[])
+			: []),
 		["driver", `${driver ?? "no sign of an NVIDIA driver"}${known}`],
 		...gpus.map(({ index, name, capability, multiprocessors, memoryTotal, memoryFree, refused }): Line => {
 			const free = memoryFree === null ? "" : `${formatBytes(memoryFree)} free of `;

@@ -227,11 +227,9 @@ describe.skipIf(!simt).each(families)("attention on tensor cores, sm_%i, %s", (c
 				};
 				return kernels
 					.attentionDecode(
-						kernels.tensor(
-							[rows.length, heads * dim],
-							Float32Array.from(rows.flatMap((i) => [...(q[i] as Float32Array)])),
-							{ dtype },
-						),
+						kernels.tensor([rows.length, heads * dim], Float32Array.from(rows.flatMap((i) => [...(q[i] as Float32Array)])), {
+							dtype,
+						}),
 						rows.map((i) => cache(caches[i]?.[0] as Float32Array)),
 						rows.map((i) => cache(caches[i]?.[1] as Float32Array)),
 						kernels.tensor(
