@@ -4,7 +4,6 @@
  */
 import { describe, expect, it } from "vitest";
 import { kernels, type Tensor } from "../../src/engine/kernels.js";
-import { expectEverySiteNeeded } from "../simt/sites.js";
 import { type AttentionShape, attention, attentionBackward } from "./reference.js";
 import { bf16, bitsEqual, errors, expectTwice, f16, integers, normal, once, starts } from "./support.js";
 
