@@ -8,7 +8,14 @@
 #include "core/error.h"
 #include "cuda/device.h"
 #include "cuda/dispatch.h"
+#include "cuda/ops.h"
 #include "fake_runtime.h"
+
+// Kernels are not part of this program.
+const fintune::OpTable& fintune::cuda::table() {
+  static const OpTable none{};
+  return none;
+}
 
 using namespace fintune;
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { bf16, expectSameBits, integers, normal, Surroundings, targets, use } from "./support.js";
+import { bf16, expectSameBits, integers, itOnCpu, normal, Surroundings, targets, use } from "./support.js";
 
 describe.each(targets)("embedding, %s", (isa) => {
 	it.each([
@@ -55,7 +55,7 @@ describe.each(targets)("embedding, %s", (isa) => {
 	});
 
 	// On a GPU those who upload the ids check them.
-	it.skipIf(isa === "simt")("refuses ids outside of the vocabulary before it writes", () => {
+	itOnCpu(isa)("refuses ids outside of the vocabulary before it writes", () => {
 		use(isa);
 		const weight = kernels.tensor([4, 2], normal(1, 8));
 		for (const id of [-1, 4]) {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
 import { hasShared, numericFact, whyNoShared } from "../shared.js";
-import { expectClose, expectSameBits, golden, normal, Surroundings, stored, targets, use } from "./support.js";
+import { expectClose, expectSameBits, golden, itOnCpu, normal, Surroundings, stored, targets, use } from "./support.js";
 
 describe.each(targets)("rope, %s", (isa) => {
 	it("equals the golden with its tables, forward and backward", async () => {
@@ -65,7 +65,7 @@ describe.each(targets)("rope, %s", (isa) => {
 	});
 
 	// On a GPU those who upload the positions check them.
-	it.skipIf(isa === "simt")("refuses a position outside of the tables", () => {
+	itOnCpu(isa)("refuses a position outside of the tables", () => {
 		use(isa);
 		const { cos, sin } = kernels.ropeTables({ headDim: 4, theta: 1e4, positions: 3 });
 		for (const p of [-1, 3]) {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type KernelSampling, kernels } from "../../src/engine/kernels.js";
-import { expectSameBits, normal, Surroundings, targets, use } from "./support.js";
+import { expectSameBits, itOnCpu, normal, Surroundings, targets, use } from "./support.js";
 
 /** What transformers' warpers do, in double: penalty, temperature, top_k, softmax, top_p, min_p, softmax. */
 function reference(logits: ArrayLike<number>, o: KernelSampling, seen: readonly number[] = []): Float64Array {
@@ -90,7 +90,7 @@ describe.each(targets)("sample, %s", (isa) => {
 	});
 
 	// On simt the tokens are those of the CPU (elementwise_cuda.test.ts).
-	it.skipIf(isa === "simt")("draws by the distribution, from seed, stream and position alone", () => {
+	itOnCpu(isa)("draws by the distribution, from seed, stream and position alone", () => {
 		use(isa);
 		const logits = normal(3, 50, 2);
 		const options = { temperature: 1, topK: 8, seed: 42n };

@@ -3,7 +3,7 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import { afterEach, expect } from "vitest";
+import { afterEach, expect, it } from "vitest";
 import { kernels, type Tensor, type TensorDtype } from "../../src/engine/kernels.js";
 import { readSafetensorsRaw } from "../../src/engine/safetensors.js";
 
@@ -63,6 +63,10 @@ export const isas = kernels.isas();
 
 /** Where kernels can be computed: each instruction set of the CPU, and "simt" in the test addon. */
 export const targets: string[] = kernels.simt ? [...isas, "simt"] : isas;
+
+/** `it`, for what only the CPU does: on simt there is no such test. */
+export const itOnCpu = (target: string): ((name: string, test: () => void) => void) =>
+	target === "simt" ? () => undefined : (name, test) => it(name, test);
 
 /** Computes there from now on, until the end of the test. */
 export function use(target: string): void {
