@@ -41,6 +41,10 @@ class Device {
   // the host queues the work does not count. One timer at a time.
   virtual void start_timer();
   virtual double stop_timer();
+  // Bytes of the device's own memory, and what may still be allocated of them; 0 for the host, whose memory
+  // the operating system shares out.
+  virtual size_t memory_total() const { return 0; }
+  virtual size_t memory_free() { return 0; }
   // Kernels started since the device was opened; 0 where ops are plain functions.
   virtual int64_t launches() const { return 0; }
 

@@ -23,6 +23,7 @@ CudaDevice::CudaDevice(int index) : index_(index), name_("cuda:" + std::to_strin
   title_ = name_ + " (" + properties.name + ")";
   capability_ = properties.major * 10 + properties.minor;
   multiprocessors_ = properties.multiProcessorCount;
+  memory_total_ = properties.totalGlobalMem;
   if (!build_serves(capability_)) fail(ErrorCode::Device, title_, ": ", why_not_served(capability_));
   open_stream();
 }
@@ -93,10 +94,16 @@ void* CudaDevice::allocate(size_t bytes) {
     return p;
   }
   cudaGetLastError();
+  const size_t available = memory_free();
+  fail(ErrorCode::OutOfMemory, title_, ": no block of ", bytes, " bytes is free: ", available,
+       " bytes are, of ", memory_total_);
+}
+
+size_t CudaDevice::memory_free() {
+  use();
   size_t available = 0, total = 0;
   check(cudaMemGetInfo(&available, &total), "asking for its memory");
-  fail(ErrorCode::OutOfMemory, title_, ": no block of ", bytes, " bytes is free: ", available,
-       " bytes are, of ", total);
+  return available;
 }
 
 void CudaDevice::release(void* p, size_t) noexcept {

@@ -36,6 +36,8 @@ class CudaDevice : public Device {
   void copy(void* to, const void* from, size_t bytes) override;
   void fill(void* to, int byte, size_t bytes) override;
   void synchronize() override;
+  size_t memory_total() const override { return memory_total_; }
+  size_t memory_free() override;
   // By events in the stream.
   void start_timer() override;
   double stop_timer() override;
@@ -69,6 +71,7 @@ class CudaDevice : public Device {
   std::string title_;  // "cuda:0 (NVIDIA H100 80GB HBM3)"
   int capability_ = 0;
   int multiprocessors_ = 0;
+  size_t memory_total_ = 0;
   cudaStream_t stream_ = nullptr;
   std::atomic<bool> lost_{false};
   std::atomic<int> generation_{0};

@@ -39,7 +39,18 @@ size_t shared_limit(int capability) {
 
 }  // namespace
 
+size_t SimtDevice::memory_free() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  size_t held = 0;
+  for (const auto& [p, block] : blocks_) held += block.bytes;
+  return limit_ > held ? limit_ - held : 0;
+}
+
 void* SimtDevice::allocate(size_t bytes) {
+  if (limit_ != 0 && bytes > memory_free()) {
+    fail(ErrorCode::OutOfMemory, "simt: no block of ", bytes, " bytes is free: ", memory_free(),
+         " bytes are, of ", limit_);
+  }
   const size_t page = page_size();
   const size_t inner = round_up(bytes == 0 ? 1 : bytes, page);
   const size_t mapped = inner + 2 * page;

@@ -26,6 +26,10 @@ class SimtDevice : public Device {
   void copy(void* to, const void* from, size_t bytes) override;
   void fill(void* to, int byte, size_t bytes) override;
   void synchronize() override {}
+  size_t memory_total() const override { return limit_; }
+  size_t memory_free() override;
+  // Allocations beyond `bytes` in all are refused; 0: none are.
+  void set_memory(size_t bytes) { limit_ = bytes; }
 
   // What a launch checks, then Executor::run. One at a time.
   void launch(const KernelRun& run);
@@ -46,6 +50,7 @@ class SimtDevice : public Device {
   std::string name_ = "simt";
   std::mutex mutex_;
   std::map<char*, Block> blocks_;
+  size_t limit_ = 0;
   Executor executor_;
   int64_t launches_ = 0;
 };

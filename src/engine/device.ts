@@ -15,6 +15,10 @@ export const devices = (): NativeDevice[] => nativeCall(() => engine().devices()
 /** Kernels started so far on a device; 0 where ops are plain functions. */
 export const deviceLaunches = (device: string): number => nativeCall(() => engine().deviceLaunches(device));
 
+/** Bytes of a device's own memory, free and in all; undefined where it works in the host's. */
+export const deviceMemory = (device: string): { free: number; total: number } | undefined =>
+	nativeCall(() => engine().deviceMemory(device)) ?? undefined;
+
 /** What this build and this machine have of CUDA. `measure` opens every GPU to learn its free memory. */
 export const gpuInfo = (measure = false): NativeGpuInfo => nativeCall(() => engine().gpuInfo(measure));
 
@@ -57,14 +61,20 @@ export function missingDevice(
 
 /**
  * The type in which products are computed on a device; `auto`: bf16 where the hardware multiplies it, else fp16 on a
- * GPU and f32 on a CPU.
+ * GPU and f32 on a CPU. A GPU that does not multiply bf16 computes in fp16, with a process warning that says so; a CPU
+ * that does not computes bf16 by way of f32.
  * @throws FintuneError E_DEVICE for fp16 on a CPU, E_ARGUMENT for a name that is none
  */
 export function computeDtype(dtype: DtypeName | undefined, device: NativeDevice): ComputeDtype {
 	switch (dtype ?? "auto") {
 		case "f32":
+			return "f32";
 		case "bf16":
-			return dtype as ComputeDtype;
+			if (device.bf16 || device.kind === "cpu") return "bf16";
+			process.emitWarning(`${device.name} does not multiply bf16 (compute capability below 8.0): computing in fp16 instead`, {
+				code: "FINTUNE_DTYPE",
+			});
+			return "fp16";
 		case "auto":
 			return device.bf16 ? "bf16" : device.kind === "cpu" ? "f32" : "fp16";
 		case "fp16":
