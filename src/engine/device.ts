@@ -5,6 +5,7 @@
 import { FintuneError } from "../errors.js";
 import type { NativeDevice, NativeGpuInfo } from "./binding.js";
 import { engine, nativeCall } from "./job.js";
+import { type AddonOutcome, addonOutcomes } from "./native.js";
 import type { ComputeDtype, DtypeName } from "./types.js";
 
 export type { NativeGpuInfo } from "./binding.js";
@@ -35,7 +36,7 @@ export function resolveDevice(name: string | undefined): NativeDevice {
 	const found = all.find((d) => d.name === wanted || (wanted === "cuda" && d.kind === "cuda"));
 	if (found) return found;
 	const names = all.map((d) => d.name);
-	throw missingDevice(wanted, names, gpuInfo, fromEnvironment ? "FINTUNE_DEVICE" : "device");
+	throw missingDevice(wanted, names, gpuInfo, fromEnvironment ? "FINTUNE_DEVICE" : "device", addonOutcomes());
 }
 
 /** Why `wanted` is none of the devices that there are. */
@@ -44,6 +45,7 @@ export function missingDevice(
 	names: readonly string[],
 	info: () => NativeGpuInfo,
 	where = "device",
+	addons: readonly AddonOutcome[] = [],
 ): FintuneError {
 	const match = /^cuda(?::(\d+))?$/.exec(wanted);
 	const details = { where, expected: ["auto", ...names].join(", "), found: wanted };
@@ -55,7 +57,12 @@ export function missingDevice(
 		const there = gpus.map(({ index, name }) => `cuda:${index} (${name})`);
 		return new FintuneError("E_DEVICE", "there is no such GPU", { ...details, expected: there.join(" or ") });
 	}
-	const hint = build ? undefined : "fintune doctor shows which addon is in use, and why";
+	const passed = addons.find(({ kind, state }) => kind === "prebuilt-cuda" && state !== "loaded");
+	const hint = build
+		? undefined
+		: passed
+			? `the addon with CUDA (${passed.file}) is not in use: ${passed.reason}`
+			: "fintune doctor shows which addon is in use, and why; npm run build makes one with CUDA where there is a toolkit";
 	return new FintuneError("E_DEVICE", reason ?? "there is no GPU", { ...details, ...(hint ? { hint } : {}) });
 }
 
