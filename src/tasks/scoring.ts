@@ -12,6 +12,8 @@ export type Doc = Record<string, unknown>;
 /** One rule applied to a corpus: the work per document is done, the aggregates only count. */
 export interface Prepared {
 	aggregates: Record<string, CorpusMetric>;
+	/** What intervals and paired tests resample, where that is not the aggregate itself. */
+	resampled?: Record<string, CorpusMetric>;
 	/** Metric to one value a document. */
 	perDocument?: Record<string, (number | null)[]>;
 }
@@ -74,7 +76,7 @@ export function headlineMetric(
 		if (!(error instanceof BoardCrash)) throw error;
 		throw new FintuneError("E_SCORING", "these documents cannot be compared", { found: error.message, cause: error });
 	}
-	return guarded(prepared.aggregates[headline] as CorpusMetric);
+	return guarded((prepared.resampled ?? prepared.aggregates)[headline] as CorpusMetric);
 }
 
 interface Applied {
@@ -118,7 +120,7 @@ function applyRule(
 }
 
 function intervalOf(applied: Applied, headline: string, resamples: number, seed: number, n: number): TaskScores["interval"] {
-	const metric = applied.prepared?.aggregates[headline];
+	const metric = (applied.prepared?.resampled ?? applied.prepared?.aggregates)?.[headline];
 	if (resamples === 0 || !metric || applied.values[headline] === null) return undefined;
 	const { low, high } = bootstrapInterval(n, guarded(metric), { resamples, seed });
 	return Number.isNaN(low) ? undefined : { metric: headline, low, high };

@@ -3,6 +3,7 @@
  * One file per task (or family) implements this; `registry.ts` lists them.
  * @module
  */
+import type { BoardEntry } from "./board.js";
 
 /** One row of a task: the prompt a model sees, the answer it should give, and what scoring needs to know. */
 export interface TaskRow {
@@ -97,6 +98,14 @@ export interface Task {
 	): (indices: ArrayLike<number>) => number;
 	/** Trivial floors fitted on train rows: the majority answer; for NER the train lexicon. */
 	floors(train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[];
+	/** Its entry in the leaderboard's list. */
+	readonly board: BoardEntry;
+	/** Where documents are turns of dialogues, and prompts of later turns hold the model's earlier outputs. */
+	readonly followUp?: {
+		place(doc: Record<string, unknown>): { dialogue: string; turn: number };
+		/** @throws FintuneError E_DATA_FORMAT where the query cannot be filled */
+		query(query: string, turn: number, earlier: readonly string[]): string;
+	};
 	/** The answers that self-training may cut out of a chain of thought, in stored order; undefined for free text. */
 	readonly labels?: readonly string[];
 }
