@@ -36,15 +36,18 @@ const fraudPrompt = (text: string): string =>
 	"balance is 7000, the number of transactions is 16, the number of international transactions is 0, the credit limit is 6.' " +
 	`should be classified as 'good'. \nText: '${text}' \nAnswer:`;
 
-/** gender, state, cards, balance, transactions, international ones, credit line, 1 for fraud. */
+/**
+ * gender, state, cards, balance, transactions, international ones, credit line, 1 for fraud. The leaderboard's prompts call
+ * every client female, whatever the file says.
+ */
 function fraudRow(raw: string, file: string, line: number): TaskRow {
 	const values = raw.split(",").map((value) => value.trim());
-	const [gender, state, cards, balance, transactions, international, limit, fraud] = values;
+	const [, state, cards, balance, transactions, international, limit, fraud] = values;
 	if (values.length !== 8 || !values.every((value) => /^\d+$/.test(value)) || (fraud !== "0" && fraud !== "1")) {
 		throw badRow(file, line, "8 whole numbers, the last 0 or 1", raw);
 	}
 	const text =
-		`The client is a ${gender === "1" ? "male" : "female"}, the state number is ${state}, the number of cards is ${cards}, the ` +
+		`The client is a female, the state number is ${state}, the number of cards is ${cards}, the ` +
 		`credit balance is ${balance}, the number of transactions is ${transactions}, the number of international transactions is ` +
 		`${international}, the credit limit is ${limit}.`;
 	const answer = fraud === "1" ? "bad" : "good";

@@ -31,13 +31,14 @@ const prompt = (text: string): string =>
 	"'head ; tail ; rel'. If there are multiple triplets in a sentence, provide each one on a new line.\n" +
 	`Text: ${text}\nAnswer: `;
 
-/** "sentence | head ; tail ; relation | ...". */
+/** "sentence | head ; tail ; relation | ..."; a sentence may hold bars of its own. */
 function toRow(raw: string, file: string, line: number): TaskRow {
-	const [sentence, ...triplets] = raw.split(" | ");
-	const label = triplets.map((triplet) => triplet.trim());
-	if (sentence === undefined || label.length === 0 || label.some((triplet) => triplet.split(" ; ").length !== 3)) {
-		throw badRow(file, line, "sentence | head ; tail ; relation, with at least one triplet", raw);
-	}
+	const parts = raw.split(" | ");
+	let end = parts.length;
+	while (end > 1 && (parts[end - 1] as string).split(" ; ").length === 3) end--;
+	const sentence = parts.slice(0, end).join(" | ");
+	const label = parts.slice(end).map((triplet) => triplet.trim());
+	if (label.length === 0) throw badRow(file, line, "sentence | head ; tail ; relation, with at least one triplet", raw);
 	return {
 		query: prompt(sentence),
 		answer: label.join("\n"),
