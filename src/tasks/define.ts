@@ -42,7 +42,7 @@ export interface TaskDefinition
 	/** The original files that are read, for messages. */
 	nativeFiles: readonly string[];
 	/** Reads a split from the original files; undefined when the folder does not hold it. */
-	readNative(folder: string, split: Split): Promise<NativeSplit | undefined>;
+	readNative?(folder: string, split: Split): Promise<NativeSplit | undefined>;
 	/** False where the split is fixed by others and its rows must stay as they are. Default true. */
 	removeSharedTexts?: boolean;
 	/** Where prompts of later turns hold the model's earlier outputs. */
@@ -75,6 +75,7 @@ export function defineTask(definition: TaskDefinition): Task {
 		...(definition.labels ? { labels: definition.labels } : {}),
 		...(definition.followUp ? { followUp: definition.followUp } : {}),
 		board: boardEntry(definition.id),
+		hasOriginalReader: definition.readNative !== undefined,
 		hasSplit: () => true,
 		load: async (split, dataDirs) => (await loadSplit(definition, split, dataDirs)).rows,
 		loadWithReport: (split, dataDirs) => loadSplit(definition, split, dataDirs),
@@ -113,7 +114,7 @@ async function locate(definition: TaskDefinition, split: Split, dataDirs: readon
 			const path = await findFile(join(dir, name), `${split}.jsonl`);
 			if (path) return { rows: await readImport(path, definition), files: [path] };
 		}
-		const native = await definition.readNative(join(dir, definition.folder), split);
+		const native = await definition.readNative?.(join(dir, definition.folder), split);
 		if (native) return native;
 	}
 	return undefined;

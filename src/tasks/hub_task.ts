@@ -44,6 +44,6 @@ export function hubTask({ name, id, title, rule, labels, license, native, howToG
 		howToGet:
 			howToGet ??
 			`Save the rows of the hub's ${board.get(id)?.hub}, unchanged, as JSON lines (query, answer, ${rule.columns.join(", ")}).`,
-		readNative: native?.read ?? (async () => undefined),
+		...(native ? { readNative: native.read } : {}),
 	});
 }

@@ -5,6 +5,7 @@
  */
 import { FintuneError } from "../errors.js";
 import { bootstrapInterval, type CorpusMetric, everyIndex } from "../metrics/bootstrap.js";
+import type { ConfusionMatrix } from "../metrics/classification.js";
 import type { ScoreOptions, TaskScores } from "./task.js";
 
 export type Doc = Record<string, unknown>;
@@ -14,6 +15,8 @@ export interface Prepared {
 	aggregates: Record<string, CorpusMetric>;
 	/** What intervals and paired tests resample, where that is not the aggregate itself. */
 	resampled?: Record<string, CorpusMetric>;
+	/** Where answers are labels. */
+	confusion?: ConfusionMatrix;
 	/** Metric to one value a document. */
 	perDocument?: Record<string, (number | null)[]>;
 }
@@ -56,6 +59,8 @@ export function buildScores(
 	const strictInterval = intervalOf(strict, headline, bootstrap, seed, docs.length);
 	if (interval) scores.interval = interval;
 	if (strictInterval) scores.strictInterval = strictInterval;
+	if (board.prepared?.confusion) scores.confusion = board.prepared.confusion;
+	if (strict.prepared?.confusion) scores.strictConfusion = strict.prepared.confusion;
 	if (board.prepared?.perDocument) scores.perDocument = board.prepared.perDocument;
 	return scores;
 }
