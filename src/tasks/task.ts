@@ -105,6 +105,12 @@ export interface Task {
 	floors(train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[];
 	/** Whether its rows can be built from the data set's original files, and not only taken from the hub. */
 	readonly hasOriginalReader: boolean;
+	/** Names of those files. */
+	readonly originalFiles: readonly string[];
+	/** Rows of a split from the original files in a folder, nothing removed; undefined where they are not there. */
+	readOriginal(split: Split, folder: string): Promise<TaskRow[] | undefined>;
+	/** Columns that scoring reads, and that every row of the hub must have. */
+	readonly columns: readonly string[];
 	/** Its entry in the leaderboard's list. */
 	readonly board: BoardEntry;
 	/** Where documents are turns of dialogues, and prompts of later turns hold the model's earlier outputs. */
