@@ -7,6 +7,7 @@ import { describe, expect, it } from "vitest";
 import { boardLimit, boardOrder } from "../../src/tasks/board_order.js";
 import { ruleC, ruleM } from "../../src/tasks/classification.js";
 import { fillEarlierAnswers } from "../../src/tasks/earlier_answers.js";
+import { evaluateGenerations, parseGenerations } from "../../src/tasks/evaluate_generations.js";
 import { ruleQ } from "../../src/tasks/exact_match.js";
 import { fnxlConcepts } from "../../src/tasks/fnxl_tags.js";
 import { ruleH } from "../../src/tasks/headlines_scoring.js";
@@ -17,6 +18,7 @@ import { buildScores, type Scorer } from "../../src/tasks/scoring.js";
 import { ruleS } from "../../src/tasks/sequence_labelling.js";
 import { ruleA, ruleX } from "../../src/tasks/summaries.js";
 import { ruleR } from "../../src/tasks/triplets.js";
+import { lines } from "../cli/cli.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
 
 type Golden = number | { error: string };
@@ -272,6 +274,23 @@ describe.skipIf(!hasShared)(`the leaderboard's values (${whyNoShared})`, () => {
 				}
 			}
 		}
+	});
+});
+
+describe.skipIf(!hasShared)(`stored generations (${whyNoShared})`, () => {
+	it.each(tasks.map((task) => [task.name, task] as const))("of %s are scored as the leaderboard does", (_, task) => {
+		const group = groups.find((g) => g.task === task.id);
+		if (!group) throw new Error(`no group for ${task.id}`);
+		const whole = group.aggregates.find(({ docs }) => docs === "all");
+		const rows = parseGenerations(lines(group.docs.map(({ doc, output }) => ({ doc, output }))), "rows.jsonl");
+		const { document } = evaluateGenerations(task, rows, { bootstrap: 20 });
+		expect(document).toMatchObject({ task: task.name, n: group.docs.length });
+		expect(Object.keys(whole?.values ?? {}).length).toBeGreaterThan(0);
+		for (const [metric, value] of Object.entries(whole?.values ?? {})) {
+			expect(document.leaderboard[metric], metric).toBeCloseTo(value as number, 9);
+		}
+		expect(document.strict[task.headline]).toBeTypeOf("number");
+		expect(document.strict.missing).toBeTypeOf("number");
 	});
 });
 
