@@ -25,7 +25,7 @@ const known: Record<string, readonly KnownBaseline[]> = {
 	fpb: [constant("neutral", 0.444)],
 	fiqasa: [constant("positive", 0.45), wordCounts(0.74)],
 	fomc: [constant("neutral", 0.327), wordCounts(0.59)],
-	multifin: [constant("Finance", 0.083), wordCounts(0.862)],
+	multifin: [constant("Business & Management", 0.083), wordCounts(0.862)],
 	sc: [constant("noise", 0.902), wordCounts(0.922)],
 	headlines: [constant("No", 0.6), constant("Yes", 0.23)],
 	tsa: [constant("0", 0.4), wordCounts(0.414, 0.318)],
