@@ -42,7 +42,7 @@ export const exactMatchRule: TaskRule = {
 	strictRules: exactMatchStrictRules,
 	columns: ["answer"],
 	scorer: ruleQ,
-	defaultMaxNewTokens: 128,
+	defaultMaxNewTokens: 256,
 	floors: majorityFloor,
 };
 
