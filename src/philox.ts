@@ -11,15 +11,16 @@ const multiplier1 = 0xcd9e8d57;
 const weyl0 = 0x9e3779b9;
 const weyl1 = 0xbb67ae85;
 
-/** High 32 bits of the product of two unsigned 32-bit integers, without leaving exact doubles. */
+/** High 32 bits of the product of two unsigned 32-bit integers (or the signed ones of the same bits). */
 export function multiplyHigh(a: number, b: number): number {
 	const aLow = a & 0xffff;
 	const aHigh = a >>> 16;
 	const bLow = b & 0xffff;
 	const bHigh = b >>> 16;
-	const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
-	const carry = aLow * bHigh + (middle & 0xffff);
-	return (aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000)) >>> 0;
+	// Each sum stays below 2^32: (2^16 - 1)^2 + 2^16 - 1.
+	const middle = (Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16)) >>> 0;
+	const carry = (Math.imul(aLow, bHigh) + (middle & 0xffff)) >>> 0;
+	return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (carry >>> 16)) >>> 0;
 }
 
 /**
@@ -29,23 +30,24 @@ export function multiplyHigh(a: number, b: number): number {
  * @param out receives four unsigned 32-bit words
  */
 export function philox4x32Into(counter: ArrayLike<number>, key: ArrayLike<number>, out: Uint32Array): void {
-	let c0 = counter[0] as number;
-	let c1 = counter[1] as number;
-	let c2 = counter[2] as number;
-	let c3 = counter[3] as number;
-	let k0 = key[0] as number;
-	let k1 = key[1] as number;
+	// Signed 32-bit integers are what an engine keeps in registers.
+	let c0 = (counter[0] as number) | 0;
+	let c1 = (counter[1] as number) | 0;
+	let c2 = (counter[2] as number) | 0;
+	let c3 = (counter[3] as number) | 0;
+	let k0 = (key[0] as number) | 0;
+	let k1 = (key[1] as number) | 0;
 	for (let round = 0; round < 10; round++) {
 		const high0 = multiplyHigh(multiplier0, c0);
 		const low0 = Math.imul(multiplier0, c0);
 		const high1 = multiplyHigh(multiplier1, c2);
 		const low1 = Math.imul(multiplier1, c2);
-		c0 = (high1 ^ c1 ^ k0) >>> 0;
-		c1 = low1 >>> 0;
-		c2 = (high0 ^ c3 ^ k1) >>> 0;
-		c3 = low0 >>> 0;
-		k0 = (k0 + weyl0) >>> 0;
-		k1 = (k1 + weyl1) >>> 0;
+		c0 = high1 ^ c1 ^ k0;
+		c1 = low1;
+		c2 = high0 ^ c3 ^ k1;
+		c3 = low0;
+		k0 = (k0 + weyl0) | 0;
+		k1 = (k1 + weyl1) | 0;
 	}
 	out[0] = c0;
 	out[1] = c1;

@@ -8,8 +8,9 @@ import { formatScore } from "../report/numbers.js";
 import { formatTable } from "../report/table.js";
 import { categoryNames, unsupported } from "../tasks/board.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
+import { knownBaselines } from "../tasks/known_baselines.js";
 import { taskByName, tasks } from "../tasks/registry.js";
-import { rules } from "../tasks/rules.js";
+import { answerFormat, ruleOf } from "../tasks/rules.js";
 import type { Split, Task, TaskRow } from "../tasks/task.js";
 import { collect } from "./options.js";
 import { printJson, terminalWidth } from "./terminal.js";
@@ -67,6 +68,7 @@ interface TaskSummary {
 	license: string;
 	hub: string;
 	status: Status;
+	aliases: readonly string[];
 	/** Rows that load now; undefined for splits that are not here. */
 	rows: Partial<Record<Split, number>>;
 	/** Rows of the hub's splits. */
@@ -96,7 +98,7 @@ async function describe(task: Task, dirs: readonly string[]): Promise<TaskSummar
 	const status: Status = Object.keys(rows).length > 0 ? "here" : task.hasOriginalReader ? "importable" : "hub";
 	return {
 		...{ name, id, boardName: board.boardName, title, category: board.category, headline, rule: board.rule, license },
-		...{ hub: board.hub, status, rows, boardRows: board.sizes },
+		...{ hub: board.hub, aliases: board.aliases, status, rows, boardRows: board.sizes },
 		...(missing === undefined ? {} : { missing }),
 	};
 }
@@ -107,16 +109,19 @@ async function show(name: string, flags: TasksFlags): Promise<void> {
 	const summary = await describe(task, dirs);
 	const example = await anyRow(task, dirs);
 	const baselines = await trivialScores(task, dirs);
-	const { rule, traps } = rules[task.board.rule];
+	const { rule, traps } = ruleOf(task);
+	const known = knownBaselines(task).filter(({ name }) => !baselines.some((measured) => measured.name === name));
 	const document = {
 		...summary,
 		category: categoryNames[task.board.category],
 		scoring: { letter: task.board.rule, rule, traps, strict: task.strictRules },
+		answerFormat: answerFormat(task),
 		labels: task.labels ?? null,
 		maxNewTokens: task.defaultMaxNewTokens,
 		howToGet: task.howToGet,
 		example: example ?? null,
 		baselines,
+		knownBaselines: known,
 	};
 	if (flags.json) return printJson(document);
 	const line = (head: string, text: string): void => void process.stdout.write(`${head.padEnd(12)}${text}\n`);
@@ -126,7 +131,7 @@ async function show(name: string, flags: TasksFlags): Promise<void> {
 	line("rows there", [train, valid, test].map((n) => n ?? "-").join("/"));
 	line("rows here", summary.status === "here" ? rowsOrStatus(summary) : `none: ${task.howToGet}`);
 	line("licence", task.license);
-	line("answer", task.labels ? `one of ${task.labels.join(", ")}` : `free text, at most ${task.defaultMaxNewTokens} tokens`);
+	line("answer", `${answerFormat(task)}; at most ${task.defaultMaxNewTokens} tokens`);
 	line("metric", task.headline);
 	line(`rule ${task.board.rule}`, rule);
 	for (const trap of traps) line("  trap", trap);
@@ -134,7 +139,10 @@ async function show(name: string, flags: TasksFlags): Promise<void> {
 	for (const { name: floor, value, strict } of baselines) {
 		line("trivial", `${floor}: ${formatScore(value)} (strict ${formatScore(strict)})`);
 	}
-	if (baselines.length === 0) line("trivial", "not known here: it needs the task's train and test rows");
+	for (const { name: floor, value, strict } of known) {
+		line("known", `${floor}: ${formatScore(value)}${strict === undefined ? "" : ` (strict ${formatScore(strict)})`}`);
+	}
+	if (baselines.length + known.length === 0) line("trivial", "not known here: it needs the task's train and test rows");
 	if (example) process.stdout.write(`prompt (${example.split} row 1):\n${example.query}\nanswer: ${example.answer}\n`);
 }
 

@@ -44,21 +44,33 @@ export interface PairedBootstrap {
  * @param n number of documents, at least 1
  */
 export function bootstrapInterval(n: number, metric: CorpusMetric, options: BootstrapOptions = {}): BootstrapInterval {
+	return bootstrapIntervals(n, [metric], options)[0] as BootstrapInterval;
+}
+
+/** {@link bootstrapInterval} of several metrics over the same resamples: what each alone would give, drawn once. */
+export function bootstrapIntervals(
+	n: number,
+	metrics: readonly CorpusMetric[],
+	options: BootstrapOptions = {},
+): BootstrapInterval[] {
 	const { resamples = 1000, level = 0.95, seed = 0 } = options;
-	const estimate = metric(everyIndex(n));
-	const values: number[] = [];
+	const values = metrics.map((): number[] => []);
 	forEachResample(n, resamples, seed, (indices) => {
-		const value = metric(indices);
-		if (!Number.isNaN(value)) values.push(value);
+		metrics.forEach((metric, m) => {
+			const value = metric(indices);
+			if (!Number.isNaN(value)) values[m]?.push(value);
+		});
 	});
-	const sorted = Float64Array.from(values).sort();
-	return {
-		estimate,
-		low: quantile(sorted, (1 - level) / 2),
-		high: quantile(sorted, (1 + level) / 2),
-		standardError: deviation(sorted),
-		undefinedResamples: resamples - values.length,
-	};
+	return metrics.map((metric, m) => {
+		const sorted = Float64Array.from(values[m] as number[]).sort();
+		return {
+			estimate: metric(everyIndex(n)),
+			low: quantile(sorted, (1 - level) / 2),
+			high: quantile(sorted, (1 + level) / 2),
+			standardError: deviation(sorted),
+			undefinedResamples: resamples - sorted.length,
+		};
+	});
 }
 
 /**
@@ -102,7 +114,7 @@ function forEachResample(n: number, resamples: number, seed: number, visit: (ind
 	const random = new SeededRandom(seed);
 	const indices = new Uint32Array(n);
 	for (let r = 0; r < resamples; r++) {
-		for (let i = 0; i < n; i++) indices[i] = random.below(n);
+		random.fillBelow(n, indices);
 		visit(indices);
 	}
 }

@@ -23,15 +23,17 @@ export class SeededRandom {
 
 	/** The next unsigned 32-bit number. */
 	next(): number {
-		if (this.used === 4) {
-			philox4x32Into(this.counter, this.key, this.block);
-			for (let i = 0; i < 3; i++) {
-				this.counter[i] = (this.counter[i] as number) + 1;
-				if (this.counter[i] !== 0) break;
-			}
-			this.used = 0;
-		}
+		if (this.used === 4) this.refill();
 		return this.block[this.used++] as number;
+	}
+
+	private refill(): void {
+		philox4x32Into(this.counter, this.key, this.block);
+		for (let i = 0; i < 3; i++) {
+			this.counter[i] = (this.counter[i] as number) + 1;
+			if (this.counter[i] !== 0) break;
+		}
+		this.used = 0;
 	}
 
 	/** A uniform number in [0, 1) with 32 bits. */
@@ -41,12 +43,32 @@ export class SeededRandom {
 
 	/** A uniform integer in [0, n), without the bias of a remainder (Lemire 2019). */
 	below(n: number): number {
-		const bound = n >>> 0;
-		if (bound === 0 || bound !== n) throw new RangeError(`a bound is an integer in 1..2^32-1, found ${n}`);
-		const threshold = ((0x100000000 - bound) >>> 0) % bound;
+		const bound = checkedBound(n);
 		for (;;) {
 			const draw = this.next();
-			if (Math.imul(draw, bound) >>> 0 >= threshold) return multiplyHigh(draw, bound);
+			const low = Math.imul(draw, bound) >>> 0;
+			// The threshold is below the bound, so that its division is rarely needed.
+			if (low >= bound || low >= ((0x100000000 - bound) >>> 0) % bound) return multiplyHigh(draw, bound);
+		}
+	}
+
+	/** Fills `out` with what as many calls of `below` would return; faster. */
+	fillBelow(n: number, out: Uint32Array): void {
+		const bound = checkedBound(n);
+		for (let i = 0; i < out.length; ) {
+			// Whole blocks while nothing is left of an earlier one; a rejected draw is what `below` is for.
+			if (this.used < 4 || i + 4 > out.length) {
+				out[i++] = this.below(bound);
+				continue;
+			}
+			this.refill();
+			while (this.used < 4) {
+				const draw = this.block[this.used] as number;
+				const low = Math.imul(draw, bound) >>> 0;
+				if (low < bound) break;
+				out[i++] = multiplyHigh(draw, bound);
+				this.used++;
+			}
 		}
 	}
 
@@ -60,4 +82,10 @@ export class SeededRandom {
 		}
 		return items;
 	}
+}
+
+function checkedBound(n: number): number {
+	const bound = n >>> 0;
+	if (bound === 0 || bound !== n) throw new RangeError(`a bound is an integer in 1..2^32-1, found ${n}`);
+	return bound;
 }

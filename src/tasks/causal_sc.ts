@@ -45,6 +45,7 @@ export const causalSc: Task = defineTask({
 	license: "CC-BY-4.0",
 	redistributable: true,
 	labels,
+	defaultMaxNewTokens: 128,
 	folder: "fincausal_sc",
 	nativeFiles: [trainFile, testFile],
 	howToGet: "Both files come with fintune (data/fincausal_sc); the originals are in yseop/YseopLab, FNP_2020_FinCausal/data.",

@@ -17,15 +17,15 @@ export const australian = hubTask({
 	labels: ["good", "bad"],
 });
 
-const risk = (name: string, id: string, title: string, ...labels: string[]): Task =>
-	hubTask({ name, id, title, rule: creditRule, labels });
+const risk = (name: string, id: string, title: string, labels: readonly string[], license?: string): Task =>
+	hubTask({ name, id, title, rule: creditRule, labels, ...(license === undefined ? {} : { license }) });
 
-export const lendingclub = risk("lendingclub", "flare_cra_lendingclub", "LendingClub: loans", "good", "bad");
-export const ccf = risk("ccf", "flare_cra_ccf", "ccf: credit card fraud", "yes", "no");
-export const polish = risk("polish", "flare_cra_polish", "polish: bankruptcy", "no", "yes");
-export const taiwan = risk("taiwan", "flare_cra_taiwan", "taiwan: bankruptcy", "no", "yes");
-export const portoseguro = risk("portoseguro", "flare_cra_portoseguro", "portoseguro: insurance claims", "yes", "no");
-export const travelinsurance = risk("travelinsurance", "flare_cra_travelinsurace", "travelinsurance: claims", "yes", "no");
+export const lendingclub = risk("lendingclub", "flare_cra_lendingclub", "LendingClub: loans", ["good", "bad"]);
+export const ccf = risk("ccf", "flare_cra_ccf", "ccf: credit card fraud", ["yes", "no"]);
+export const polish = risk("polish", "flare_cra_polish", "polish: bankruptcy", ["no", "yes"], "CC-BY-4.0");
+export const taiwan = risk("taiwan", "flare_cra_taiwan", "taiwan: bankruptcy", ["no", "yes"]);
+export const portoseguro = risk("portoseguro", "flare_cra_portoseguro", "portoseguro: insurance claims", ["yes", "no"]);
+export const travelinsurance = risk("travelinsurance", "flare_cra_travelinsurace", "travelinsurance: claims", ["yes", "no"]);
 
 const fraudLabels = ["good", "bad"] as const;
 const fraudFile: Partial<Record<Split, string>> = { train: "ccfraud_train.csv", test: "ccfraud_test.csv" };

@@ -12,34 +12,37 @@ import { meanOf, type Scorer, standardErrorOf, textColumn } from "./scoring.js";
 export const exactMatchStrictRules =
 	"The answer is the first paragraph of what follows </think>. Numbers are compared as numbers (signs of money, thousands " +
 	"separators, brackets for minus and written zeros do not matter; 5 % equals 0.05 only where the reference is a share), words " +
-	"without case, quotes' shapes and a closing full stop.";
+	"without case, quotes' shapes and a closing full stop. An empty answer is missing.";
 
 const better = { higherIsBetter: true };
 
 export const ruleQ: Scorer = {
 	leaderboardMetrics: ["acc", "acc_stderr"],
-	strictMetrics: ["acc"],
+	strictMetrics: ["acc", "missing"],
 	leaderboard(docs, outputs) {
 		const acc = docs.map((doc, row) => (pyStrip(outputs[row] as string) === textColumn(doc, "answer", row) ? 1 : 0));
 		return { aggregates: { acc: meanOf(acc), acc_stderr: standardErrorOf(acc) }, perDocument: { acc } };
 	},
 	strict(docs, outputs) {
+		const answers = outputs.map((output) => afterThinking(output)?.split(/\n[ \t\r]*\n/, 1)[0]);
 		const acc = docs.map((doc, row) => {
-			const answer = afterThinking(outputs[row] as string)?.split(/\n[ \t\r]*\n/, 1)[0];
-			return answer !== undefined && sameAnswer(answer, textColumn(doc, "answer", row)) ? 1 : 0;
+			const reference = textColumn(doc, "answer", row);
+			const answer = answers[row];
+			return answer !== undefined && sameAnswer(answer, reference) ? 1 : 0;
 		});
-		return { aggregates: { acc: meanOf(acc) }, perDocument: { acc } };
+		const missing = answers.map((answer) => (answer ? 0 : 1));
+		return { aggregates: { acc: meanOf(acc), missing: meanOf(missing) }, perDocument: { acc, missing } };
 	},
 };
 
 /** What the tasks of rule Q have in common. */
 export const exactMatchRule: TaskRule = {
 	headline: "acc",
-	metrics: { acc: better, acc_stderr: { higherIsBetter: false } },
+	metrics: { acc: better, acc_stderr: { higherIsBetter: false }, missing: { higherIsBetter: false } },
 	strictRules: exactMatchStrictRules,
 	columns: ["answer"],
 	scorer: ruleQ,
-	defaultMaxNewTokens: 128,
+	defaultMaxNewTokens: 256,
 	floors: majorityFloor,
 };
 

@@ -50,7 +50,7 @@ export const finerOrd = hubTask({
 	id: "flare_finer_ord",
 	title: "FiNER-ORD: entities in news",
 	license: "CC-BY-NC-4.0",
-	rule: tagRule(tags, "entity_f1"),
+	rule: { ...tagRule(tags, "entity_f1"), defaultMaxNewTokens: 256 },
 	native: { folder: "finer_ord", files: Object.values(fileOf), read },
 	howToGet: "FiNER-ORD (CC BY-NC 4.0) is gtfintechlab/FiNER-ORD: train.csv, val.csv and test.csv.",
 });

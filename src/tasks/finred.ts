@@ -11,7 +11,7 @@ import { ruleR, tripletStrictRules } from "./triplets.js";
 const better = { higherIsBetter: true };
 const rule: TaskRule = {
 	headline: "f1",
-	metrics: { precision: better, recall: better, f1: better },
+	metrics: { precision: better, recall: better, f1: better, missing: { higherIsBetter: false } },
 	strictRules: tripletStrictRules,
 	columns: ["label"],
 	scorer: ruleR,

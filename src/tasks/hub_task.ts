@@ -30,6 +30,7 @@ export interface HubTask {
 }
 
 export function hubTask({ name, id, title, rule, labels, license, native, howToGet, followUp }: HubTask): Task {
+	const columns = [...new Set(["query", "answer", ...rule.columns])];
 	return defineTask({
 		...rule,
 		name,
@@ -41,9 +42,7 @@ export function hubTask({ name, id, title, rule, labels, license, native, howToG
 		...(followUp ? { followUp } : {}),
 		folder: native?.folder ?? id,
 		nativeFiles: native?.files ?? ["train.jsonl", "valid.jsonl"],
-		howToGet:
-			howToGet ??
-			`Save the rows of the hub's ${board.get(id)?.hub}, unchanged, as JSON lines (query, answer, ${rule.columns.join(", ")}).`,
+		howToGet: howToGet ?? `Save the rows of the hub's ${board.get(id)?.hub}, unchanged, as JSON lines (${columns.join(", ")}).`,
 		...(native ? { readNative: native.read } : {}),
 	});
 }

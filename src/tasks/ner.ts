@@ -135,6 +135,7 @@ export const ner: Task = defineTask({
 		precision: { higherIsBetter: true },
 		recall: { higherIsBetter: true },
 		unusable_lines: { higherIsBetter: false },
+		missing: { higherIsBetter: false },
 	},
 	defaultMaxNewTokens: 256,
 	strictRules: nerStrictRules,

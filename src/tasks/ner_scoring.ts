@@ -5,20 +5,20 @@
 import { compareSpans, entityF1, entitySpans, type Span, type SpanCounts } from "../metrics/entities.js";
 import { codePointOffsets, pyLength, pySplit, pyStrip } from "../metrics/pytext.js";
 import { afterThinking } from "./answers.js";
-import { BoardCrash, type Doc, listColumn, type Prepared, type Scorer, textColumn } from "./scoring.js";
+import { BoardCrash, type Doc, listColumn, meanOf, type Prepared, type Scorer, textColumn } from "./scoring.js";
 
 /** How the strict score of rule N departs from the leaderboard's. */
 export const nerStrictRules =
 	"The answer is what follows </think>; a line is split at its last comma, name and type are stripped, list marks and a closing " +
 	"full stop are dropped, and the type must be PER, ORG or LOC in any case (other lines count as unusable_lines). A name is found " +
 	"where its words equal whole words of the text, the last word included; longer names win where names overlap. A name that is " +
-	"not in the text counts as one wrong entity.";
+	"not in the text counts as one wrong entity. An answer without a usable line is missing.";
 
 const types = new Set(["PER", "ORG", "LOC"]);
 
 export const ruleN: Scorer = {
 	leaderboardMetrics: ["entity_f1"],
-	strictMetrics: ["entity_f1", "precision", "recall", "unusable_lines"],
+	strictMetrics: ["entity_f1", "precision", "recall", "unusable_lines", "missing"],
 	leaderboard(docs, outputs) {
 		const counts: SpanCounts[] = [];
 		let crash: BoardCrash | undefined;
@@ -71,6 +71,7 @@ export const ruleN: Scorer = {
 					(row) => unusable[row] as number,
 					(row) => lines[row] as number,
 				),
+				missing: meanOf(counts.map((_, row) => (lines[row] === unusable[row] ? 1 : 0))),
 			},
 			perDocument: documentF1(counts),
 		};

@@ -40,24 +40,26 @@ export const tasks: readonly Task[] = [
 /** Names are compared without case, blanks, dashes and underscores. */
 const plain = (name: string): string => name.toLowerCase().replace(/[\s_-]/g, "");
 
+const namesOf = ({ name, id, board }: Task): string[] => [
+	...[name, id, id.replace(/^flare_/, ""), id.replace(/^flare_(?:cra|sm|es)_/, "")],
+	...[board.boardName, board.hub, board.hub.replace(/^TheFinAI\//, ""), ...board.aliases],
+];
+
 /**
  * The task called `name`: `ner`, `NER`, `flare_ner`; `FiQA-SA` for `fiqasa`; `causal20_sc`, `CC` for `sc`.
  * @throws FintuneError E_USAGE with the nearest name, or with the reason why the task is not there
  */
 export function taskByName(name: string): Task {
 	const wanted = plain(name);
-	const namesOf = ({ name: short, id, board }: Task) => [
-		...[short, id, id.replace(/^flare_/, ""), id.replace(/^flare_(?:cra|sm|es)_/, "")],
-		...[board.boardName, board.hub, board.hub.replace(/^TheFinAI\//, ""), ...board.aliases],
-	];
 	const found = tasks.find((task) => namesOf(task).some((known) => plain(known) === wanted));
 	if (found) return found;
 	const without = unsupported.find((task) => plain(task.name) === wanted);
 	if (without) throw new FintuneError("E_USAGE", `the task ${without.name} is not supported: ${without.reason}`);
-	const nearest = nearestName(
-		name.trim(),
-		tasks.flatMap((task) => [task.name, task.id]),
-	);
+	const nearest = nearestName(name.trim(), [
+		...tasks.flatMap((task) => [task.name, task.id]),
+		...tasks.flatMap(namesOf),
+		...unsupported.map((task) => task.name),
+	]);
 	const known = tasks.map((task) => task.name).join(", ");
 	throw new FintuneError("E_USAGE", `no task is called "${name}"`, {
 		expected: `one of ${known}`,

@@ -3,6 +3,7 @@
  * @module
  */
 import type { RuleLetter } from "./board.js";
+import type { Task } from "./task.js";
 
 export interface RuleText {
 	/** How an output becomes a score. */
@@ -79,6 +80,67 @@ export const rules: Record<RuleLetter, RuleText> = {
 	},
 	E: {
 		rule: "PIXIU registers the Spanish tasks under rule C (FNS under A); FinBen's newer harness filters the options with their case.",
-		traps: ["lower-cased options of one letter match nearly any output: the exams' board scores mean little"],
+		traps: [],
 	},
 };
+
+/** What an output should look like, where answers are no options. */
+const formats: Partial<Record<RuleLetter, string>> = {
+	T: "a number from -1 to 1",
+	N: 'lines "name, TYPE" with PER, ORG or LOC',
+	S: 'a line "token:label" for each token',
+	R: 'lines "head ; tail ; relation"',
+	Q: "the value alone",
+	A: "a summary",
+	X: "a line 0 or 1 for each sentence",
+};
+
+/** What an output should look like, in words. */
+export function answerFormat({ labels, board, headline }: Pick<Task, "labels" | "board" | "headline">): string {
+	if (labels) return `one of ${labels.join(", ")}`;
+	return (headline.startsWith("rouge") && board.rule === "E" ? formats.A : formats[board.rule]) ?? "one of the row's options";
+}
+
+const unknownOrder =
+	"the order in which the hub stores the options is not known for certain, and the first one found wins: the list in an imported row decides";
+const letters = "an option is one lower-cased letter, and nearly any output holds an a: the leaderboard's scores mean little";
+
+/** What to beware of in one task only, by its short name. */
+const ownTraps: Record<string, readonly string[]> = {
+	fiqasa: ["16 of the 235 test texts are also in the original train file"],
+	tsa: ["114 of the 416 distinct test titles are also in the original train file, about another company"],
+	fomc: ["16 of the 496 test texts are also in the original train file"],
+	multifin: ["119 of the 546 test texts are also in the original train file"],
+	finarg_acc: [unknownOrder],
+	finarg_arc: [unknownOrder],
+	ma: [unknownOrder],
+	finred: ["3 of the 1,068 test texts are also in train"],
+	sc: ["93 of 100 answers are noise", unknownOrder],
+	cd: ["2 of the 226 test texts are also in train"],
+	fnxl: ["the known labels are O and the 100 concepts that the leaderboard's prompt lists, all as B-"],
+	tatqa: ["the original dev set is the leaderboard's test set: nothing to train on"],
+	convfinqa: [
+		"every turn is scored, and later prompts hold the model's own earlier outputs, so that one wrong answer may spoil the next",
+		"the leaderboard's evaluator gives documents the responses to other prompts as soon as a run holds later turns, also in the " +
+			"tasks after it; that is not copied: each document is scored by its own output",
+	],
+	lendingclub: [unknownOrder],
+	ccf: [unknownOrder],
+	ccfraud: [unknownOrder, "94 of 100 answers are good", "the prompts call every client female, whatever the file says"],
+	polish: [unknownOrder],
+	taiwan: [unknownOrder],
+	portoseguro: [unknownOrder],
+	travelinsurance: [unknownOrder, "98.5 of 100 answers are no"],
+	efp: [letters],
+	efpa: [letters],
+};
+
+/** The rule of a task in words, and everything to beware of. */
+export function ruleOf({ name, board, headline }: Pick<Task, "name" | "board" | "headline">): RuleText {
+	const { rule, traps } = rules[board.rule];
+	const base = board.rule === "E" ? rules[headline.startsWith("rouge") ? "A" : "C"] : undefined;
+	return {
+		rule: base ? `${rule} ${base.rule}` : rule,
+		traps: [...(base?.traps ?? []), ...traps, ...(ownTraps[name] ?? [])],
+	};
+}

@@ -4,7 +4,7 @@
  * @module
  */
 import { FintuneError } from "../errors.js";
-import { bootstrapInterval, type CorpusMetric, everyIndex } from "../metrics/bootstrap.js";
+import { bootstrapIntervals, type CorpusMetric, everyIndex } from "../metrics/bootstrap.js";
 import type { ConfusionMatrix } from "../metrics/classification.js";
 import type { ScoreOptions, TaskScores } from "./task.js";
 
@@ -55,8 +55,7 @@ export function buildScores(
 	const board = applyRule(() => scorer.leaderboard(docs, outputs), scorer.leaderboardMetrics, docs.length, errors, "");
 	const strict = applyRule(() => scorer.strict(docs, outputs), scorer.strictMetrics, docs.length, errors, "strict.");
 	const scores: TaskScores = { n: docs.length, leaderboard: board.values, strict: strict.values, errors };
-	const interval = intervalOf(board, headline, bootstrap, seed, docs.length);
-	const strictInterval = intervalOf(strict, headline, bootstrap, seed, docs.length);
+	const [interval, strictInterval] = intervalsOf([board, strict], headline, bootstrap, seed, docs.length);
 	if (interval) scores.interval = interval;
 	if (strictInterval) scores.strictInterval = strictInterval;
 	if (board.prepared?.confusion) scores.confusion = board.prepared.confusion;
@@ -124,11 +123,25 @@ function applyRule(
 	return { values, prepared };
 }
 
-function intervalOf(applied: Applied, headline: string, resamples: number, seed: number, n: number): TaskScores["interval"] {
-	const metric = (applied.prepared?.resampled ?? applied.prepared?.aggregates)?.[headline];
-	if (resamples === 0 || !metric || applied.values[headline] === null) return undefined;
-	const { low, high } = bootstrapInterval(n, guarded(metric), { resamples, seed });
-	return Number.isNaN(low) ? undefined : { metric: headline, low, high };
+/** One interval for each rule, all over the same resamples; undefined where the rule has no value. */
+function intervalsOf(
+	rules: readonly Applied[],
+	headline: string,
+	resamples: number,
+	seed: number,
+	n: number,
+): TaskScores["interval"][] {
+	const metrics = rules.map(({ prepared, values }) =>
+		resamples === 0 || values[headline] === null ? undefined : (prepared?.resampled ?? prepared?.aggregates)?.[headline],
+	);
+	const known = metrics.filter((metric) => metric !== undefined);
+	if (known.length === 0) return [];
+	const intervals = bootstrapIntervals(n, known.map(guarded), { resamples, seed });
+	return metrics.map((metric) => {
+		const interval = metric && intervals[known.indexOf(metric)];
+		if (!interval || Number.isNaN(interval.low)) return undefined;
+		return { metric: headline, low: interval.low, high: interval.high };
+	});
 }
 
 /** NaN where the metric crashes on a resample. */

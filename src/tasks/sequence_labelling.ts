@@ -7,13 +7,14 @@ import { averageF1, countClasses, encodeLabels } from "../metrics/classification
 import { compareSpans, entityF1, entitySpans } from "../metrics/entities.js";
 import { pyStrip } from "../metrics/pytext.js";
 import { afterThinking } from "./answers.js";
-import { BoardCrash, listColumn, type Prepared, type Scorer } from "./scoring.js";
+import { BoardCrash, listColumn, meanOf, type Prepared, type Scorer } from "./scoring.js";
 
 /** How the strict score of rule S departs from the leaderboard's. */
 export const sequenceStrictRules =
 	"The answer is what follows </think>; a line is split at its last colon and both parts are stripped, so tokens may hold colons " +
 	"and blanks may follow them. Lines are aligned with the tokens in order (longest common subsequence) instead of by position, so " +
-	"that one skipped token does not lose all that follow. A token without a line is wrong in f1 and O in entity_f1.";
+	"that one skipped token does not lose all that follow. A token without a line is wrong in f1 and O in entity_f1; an answer " +
+	"without a line for any token is missing.";
 
 /** What stands for "no known label" in token F1: a class that is nobody's gold. */
 const UNKNOWN = "-1";
@@ -23,7 +24,7 @@ export function ruleS(known: readonly string[]): Scorer {
 	const labels = new Set(known);
 	return {
 		leaderboardMetrics: ["f1", "entity_f1"],
-		strictMetrics: ["f1", "entity_f1"],
+		strictMetrics: ["f1", "entity_f1", "missing"],
 		leaderboard(docs, outputs) {
 			const gold = docs.map((doc, row) => listColumn(doc, "label", row));
 			const predicted = docs.map((doc, row) => {
@@ -55,7 +56,9 @@ export function ruleS(known: readonly string[]): Scorer {
 				for (const [line, token] of pairs) if (token < marks.length) marks[token] = lines[line]?.label ?? UNKNOWN;
 				return marks;
 			});
-			return prepare(gold, predicted, () => {});
+			const prepared = prepare(gold, predicted, () => {});
+			prepared.aggregates.missing = meanOf(predicted.map((marks) => (marks.every((mark) => mark === UNKNOWN) ? 1 : 0)));
+			return prepared;
 		},
 	};
 }

@@ -21,7 +21,7 @@ function toRow(record: Record<string, unknown>, file: string, line: number): Tas
 }
 
 /** @param prefix of the files of PIXIU's rows */
-function stockTask(name: string, id: string, title: string, prefix: string): Task {
+function stockTask(name: string, id: string, title: string, prefix: string, license?: string): Task {
 	const fileOf = (split: Split): string => `${prefix}_${split}.jsonl`;
 	async function read(folder: string, split: Split): Promise<NativeSplit | undefined> {
 		const path = await findFile(folder, fileOf(split));
@@ -34,11 +34,12 @@ function stockTask(name: string, id: string, title: string, prefix: string): Tas
 		title,
 		rule,
 		labels,
+		...(license === undefined ? {} : { license }),
 		native: { folder: "stock_movement", files: [fileOf("train"), fileOf("valid"), fileOf("test")], read },
 		howToGet: `PIXIU's rows (The-FinAI/PIXIU, data/${prefix}), saved as ${prefix}_train.jsonl, _valid.jsonl and _test.jsonl.`,
 	});
 }
 
 export const bigdata22 = stockTask("bigdata22", "flare_sm_bigdata", "BigData22: stock movement", "bigdata22");
-export const acl18 = stockTask("acl18", "flare_sm_acl", "ACL18: stock movement", "acl18");
+export const acl18 = stockTask("acl18", "flare_sm_acl", "ACL18: stock movement", "acl18", "MIT");
 export const cikm18 = stockTask("cikm18", "flare_sm_cikm", "CIKM18: stock movement", "cikm18");

@@ -8,21 +8,21 @@
 import { type CorpusMetric, quantile } from "../metrics/bootstrap.js";
 import { NumpyRandom } from "../metrics/numpy_random.js";
 import { pyStrip } from "../metrics/pytext.js";
-import { type RougeKind, rouge, rougeKinds } from "../metrics/rouge.js";
+import { type RougeKind, rouge, rougeKinds, rougeWords } from "../metrics/rouge.js";
 import { afterThinking } from "./answers.js";
 import { type Doc, meanOf, type Prepared, type Scorer, textColumn } from "./scoring.js";
 
 export const summaryStrictRules =
 	"The plain mean over the documents instead of the median of bootstrap means (which depends on their order); the summary is " +
-	"what follows </think>. BERTScore and BARTScore are not computed.";
+	"what follows </think>; one without a word is missing. BERTScore and BARTScore are not computed.";
 export const extractionStrictRules =
 	"As the task intends: output line i, stripped, marks sentence i where it is 1 (the leaderboard compares texts with numbers, so " +
-	"that its ROUGE is 0 for every model); the marks are what follows </think>; the plain mean over the documents. BERTScore and " +
+	"that its ROUGE is 0 for every model); the marks are what follows </think>, and an answer that marks nothing is missing; the plain mean over the documents. BERTScore and " +
 	"BARTScore are not computed.";
 
 const better = { higherIsBetter: true };
 /** Direction of every metric of rules A and X. */
-export const summaryMetrics = { rouge1: better, rouge2: better, rougeL: better };
+export const summaryMetrics = { rouge1: better, rouge2: better, rougeL: better, missing: { higherIsBetter: false } };
 
 type Values = Record<RougeKind, Float64Array>;
 
@@ -83,22 +83,27 @@ function mediansOf(values: Values, indices: ArrayLike<number>): Record<RougeKind
 	return medians;
 }
 
+/** Plain means, and the share of empty predictions. */
+function strictMeans(pairs: readonly { target: string; prediction: string }[]): Prepared {
+	const prepared = means(valuesOf(pairs));
+	prepared.aggregates.missing = meanOf(pairs.map(({ prediction }) => (rougeWords(prediction).length === 0 ? 1 : 0)));
+	return prepared;
+}
+
 /** Rule A: the output against the answer. */
 export const ruleA: Scorer = {
 	leaderboardMetrics: rougeKinds,
-	strictMetrics: rougeKinds,
+	strictMetrics: [...rougeKinds, "missing"],
 	leaderboard(docs, outputs) {
 		const pairs = docs.map((doc, row) => ({ target: textColumn(doc, "answer", row), prediction: outputs[row] as string }));
 		return bootstrapMedians(valuesOf(pairs));
 	},
 	strict(docs, outputs) {
-		return means(
-			valuesOf(
-				docs.map((doc, row) => ({
-					target: textColumn(doc, "answer", row),
-					prediction: afterThinking(outputs[row] as string) ?? "",
-				})),
-			),
+		return strictMeans(
+			docs.map((doc, row) => ({
+				target: textColumn(doc, "answer", row),
+				prediction: afterThinking(outputs[row] as string) ?? "",
+			})),
 		);
 	},
 };
@@ -106,7 +111,7 @@ export const ruleA: Scorer = {
 /** Rule X: the sentences that the output's lines mark against those that `label` marks. */
 export const ruleX: Scorer = {
 	leaderboardMetrics: rougeKinds,
-	strictMetrics: rougeKinds,
+	strictMetrics: [...rougeKinds, "missing"],
 	leaderboard(docs) {
 		// No text mark equals the number 1: nothing is ever chosen.
 		docs.forEach(markedSentences);
@@ -122,7 +127,7 @@ export const ruleX: Scorer = {
 				prediction: sentences.filter((_, i) => marks[i]).join("\n"),
 			};
 		});
-		return means(valuesOf(pairs));
+		return strictMeans(pairs);
 	},
 };
 

@@ -14,7 +14,7 @@ export const bio = (...kinds: string[]): string[] => ["O", ...kinds.flatMap((kin
 
 export const tagRule = (labels: readonly string[], headline: "f1" | "entity_f1"): TaskRule => ({
 	headline,
-	metrics: { f1: better, entity_f1: better },
+	metrics: { f1: better, entity_f1: better, missing: { higherIsBetter: false } },
 	strictRules: sequenceStrictRules,
 	columns: ["token", "label"],
 	scorer: ruleS(labels),

@@ -71,6 +71,7 @@ export interface Task {
 	/** The metric shown in tables, e.g. "entity_f1". */
 	readonly headline: string;
 	readonly metrics: Record<string, { higherIsBetter: boolean }>;
+	/** What the leaderboard's maintainers generate at most: their own runs' value, else the harness's 256. */
 	readonly defaultMaxNewTokens: number;
 	/** One paragraph: how the strict score departs from the leaderboard's. */
 	readonly strictRules: string;

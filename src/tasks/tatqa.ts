@@ -60,7 +60,7 @@ export const tatqa = hubTask({
 	id: "flare_tatqa",
 	title: "TAT-QA: questions on tables and text",
 	license: "CC-BY-4.0",
-	rule: exactMatchRule,
+	rule: { ...exactMatchRule, defaultMaxNewTokens: 128 },
 	native: { folder: "tatqa", files: Object.values(fileOf), read },
 	howToGet: "NExTplusplus/TAT-QA, dataset_raw: tatqa_dataset_train.json and tatqa_dataset_dev.json (CC BY 4.0).",
 });

@@ -5,16 +5,17 @@
 import type { CorpusMetric } from "../metrics/bootstrap.js";
 import { pyStrip } from "../metrics/pytext.js";
 import { afterThinking } from "./answers.js";
-import { BoardCrash, listColumn, type Prepared, type Scorer } from "./scoring.js";
+import { BoardCrash, listColumn, meanOf, type Prepared, type Scorer } from "./scoring.js";
 
 /** How the strict score of rule R departs from the leaderboard's. */
 export const tripletStrictRules =
 	"Triplets are compared document by document, so that one predicted for the wrong document is wrong; the answer is what follows " +
-	"</think>; lines and their parts are stripped, list marks dropped; lines without two semicolons are not predictions.";
+	"</think>; lines and their parts are stripped, list marks dropped; lines without two semicolons are not predictions, " +
+	"and an answer without any is missing.";
 
 export const ruleR: Scorer = {
 	leaderboardMetrics: ["precision", "recall", "f1"],
-	strictMetrics: ["precision", "recall", "f1"],
+	strictMetrics: ["precision", "recall", "f1", "missing"],
 	leaderboard(docs, outputs) {
 		const gold = docs.map((doc, row) => listColumn(doc, "label", row));
 		const predicted = outputs.map((output) => output.split("\n"));
@@ -35,7 +36,7 @@ export const ruleR: Scorer = {
 			predicted.delete(undefined);
 			return { hits: [...predicted].filter((item) => gold.has(item)).length, predicted: predicted.size, gold: gold.size };
 		});
-		return threeMetrics((indices) => {
+		const prepared = threeMetrics((indices) => {
 			const sum = { hits: 0, predicted: 0, gold: 0 };
 			for (let i = 0; i < indices.length; i++) {
 				const c = counts[indices[i] as number];
@@ -45,6 +46,8 @@ export const ruleR: Scorer = {
 			}
 			return sum;
 		}, false);
+		prepared.aggregates.missing = meanOf(counts.map(({ predicted }) => (predicted === 0 ? 1 : 0)));
+		return prepared;
 	},
 };
 

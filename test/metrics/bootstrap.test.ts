@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { bootstrapInterval, everyIndex, pairedBootstrap, quantile } from "../../src/metrics/bootstrap.js";
+import {
+	bootstrapInterval,
+	bootstrapIntervals,
+	type CorpusMetric,
+	everyIndex,
+	pairedBootstrap,
+	quantile,
+} from "../../src/metrics/bootstrap.js";
 import { SeededRandom } from "../../src/metrics/random.js";
 
 const meanOf = (values: readonly number[]) => (indices: ArrayLike<number>) => {
@@ -94,4 +101,15 @@ describe("paired bootstrap", () => {
 		expect(rejected).toBeGreaterThan(3);
 		expect(rejected).toBeLessThan(32);
 	});
+});
+
+it("several metrics over the same resamples are what each alone gives", () => {
+	const values = Array.from({ length: 37 }, (_, i) => (i * 7) % 11);
+	const mean: CorpusMetric = (indices) => Array.from(indices).reduce((a, i) => a + (values[i] as number), 0) / indices.length;
+	const first: CorpusMetric = (indices) => (indices[0] === 0 ? Number.NaN : (values[indices[0] as number] as number));
+	const options = { resamples: 200, seed: 3 };
+	expect(bootstrapIntervals(37, [mean, first], options)).toEqual(
+		[mean, first].map((metric) => bootstrapInterval(37, metric, options)),
+	);
+	expect(bootstrapInterval(37, first, options).undefinedResamples).toBeGreaterThan(0);
 });

@@ -30,3 +30,15 @@ describe("SeededRandom", () => {
 		expect([...shuffled].sort((a, b) => a - b)).toEqual(items);
 	});
 });
+
+it.each([1, 7, 20_547, 3_000_000_000, 4_294_967_295])("below %d: many at once are the same as one after another", (bound) => {
+	for (const used of [0, 1, 3]) {
+		const [one, many] = [new SeededRandom(5), new SeededRandom(5)];
+		for (let i = 0; i < used; i++) expect(many.next()).toBe(one.next());
+		const filled = new Uint32Array(101);
+		many.fillBelow(bound, filled);
+		expect([...filled]).toEqual(Array.from({ length: 101 }, () => one.below(bound)));
+		expect(many.next()).toBe(one.next());
+	}
+	expect(() => new SeededRandom(0).fillBelow(0, new Uint32Array(4))).toThrow(RangeError);
+});

@@ -1,7 +1,7 @@
-/** The leaderboard's means, and what is mixed into them. */
+/** The leaderboard's means and lengths of answers, and what is mixed into the means. */
 import { expect, it } from "vitest";
 import { averages, shownValue } from "../../src/tasks/averages.js";
-import { taskByName } from "../../src/tasks/registry.js";
+import { taskByName, tasks } from "../../src/tasks/registry.js";
 
 const scored = (name: string, value: number | null) => ({ task: taskByName(name), value });
 
@@ -36,4 +36,13 @@ it("nothing scored has no mean", () => {
 		overallWithoutErrors: Number.NaN,
 	});
 	expect(shownValue(taskByName("german"), 0)).toBe(50);
+});
+
+it("tasks generate at most what the leaderboard's maintainers do", () => {
+	const by = (count: number) => tasks.filter((task) => task.defaultMaxNewTokens === count).map(({ name }) => name);
+	const stock = ["bigdata22", "acl18", "cikm18"];
+	expect(by(128)).toEqual(["finred", "sc", "cd", "fnxl", "fsrl", "tatqa", "edtsum", ...stock]);
+	expect(by(256)).toEqual(["ner", "finer_ord", "finqa", "convfinqa", "ectsum"]);
+	expect(by(512)).toEqual(["fns"]);
+	expect(by(20).length).toBe(tasks.length - 16);
 });

@@ -7,6 +7,7 @@ import { describe, expect, it } from "vitest";
 import { boardLimit, boardOrder } from "../../src/tasks/board_order.js";
 import { ruleC, ruleM } from "../../src/tasks/classification.js";
 import { fillEarlierAnswers } from "../../src/tasks/earlier_answers.js";
+import { evaluateGenerations, parseGenerations } from "../../src/tasks/evaluate_generations.js";
 import { ruleQ } from "../../src/tasks/exact_match.js";
 import { fnxlConcepts } from "../../src/tasks/fnxl_tags.js";
 import { ruleH } from "../../src/tasks/headlines_scoring.js";
@@ -17,6 +18,7 @@ import { buildScores, type Scorer } from "../../src/tasks/scoring.js";
 import { ruleS } from "../../src/tasks/sequence_labelling.js";
 import { ruleA, ruleX } from "../../src/tasks/summaries.js";
 import { ruleR } from "../../src/tasks/triplets.js";
+import { lines } from "../cli/cli.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
 
 type Golden = number | { error: string };
@@ -26,6 +28,7 @@ interface GoldenDoc {
 	output: string;
 	expected: Record<string, unknown>;
 	solo?: Record<string, Golden>;
+	derived?: { intended?: Record<string, number> };
 }
 interface Group {
 	id: string;
@@ -107,9 +110,49 @@ function expectValues(group: Group, docs: readonly GoldenDoc[], values: Record<s
 		else {
 			expect(scores.leaderboard[metric], metric).toBeNull();
 			expect(scores.errors[metric]).toContain(value.error);
+			// The strict score is there all the same, except where no token or no usable gold is there to score.
+			const undefinedByRights = /no token to score|outside the/.test(scores.errors[`strict.${metric}`] ?? "");
+			if (metric in scores.strict) expect(scores.strict[metric] === null, `strict ${metric}`).toBe(undefinedByRights);
 		}
 	}
 	return Object.keys(values).length;
+}
+
+/** How many values were compared. */
+function checkAggregates(group: Group): number {
+	let checked = 0;
+	for (const { docs, values } of group.aggregates) {
+		const chosen = docs === "all" ? group.docs : docs.map((i) => group.docs[i] as GoldenDoc);
+		checked += expectValues(group, chosen, values);
+	}
+	return checked;
+}
+
+/** What every document gets by itself; how many values of each kind were compared. */
+function checkDocuments(group: Group): { solo: number; acc: number; missing: number; errors: number } {
+	const counts = { solo: 0, acc: 0, missing: 0, errors: 0 };
+	for (const item of group.docs) {
+		if (item.solo) counts.solo += expectValues(group, [item], item.solo);
+		const { acc, missing, error } = item.expected as { acc?: number; missing?: number; error?: string };
+		const scores = scoresOf(group, [item]);
+		if (error) {
+			expect(Object.values(scores.leaderboard).every((value) => value === null)).toBe(true);
+			expect(Object.values(scores.errors)[0]).toContain(error);
+			// Only a gold answer that is no option leaves nothing to be right about.
+			const scored = Object.values(scores.strict).some((value) => value !== null);
+			expect(scored).toBe(!scores.errors.acc?.startsWith("IndexError: gold"));
+			counts.errors++;
+		}
+		if (acc !== undefined) {
+			expect(scores.perDocument?.acc?.[0], item.id).toBe(acc);
+			counts.acc++;
+		}
+		if (missing !== undefined) {
+			expect(scores.perDocument?.missing?.[0], item.id).toBe(missing);
+			counts.missing++;
+		}
+	}
+	return counts;
 }
 
 const groups: Group[] = hasShared
@@ -163,26 +206,43 @@ describe.skipIf(!hasShared)(`the leaderboard's values (${whyNoShared})`, () => {
 	});
 
 	it.each(groups)("$id: aggregates", (group) => {
-		let checked = 0;
-		for (const { docs, values } of group.aggregates) {
-			const chosen = docs === "all" ? group.docs : docs.map((i) => group.docs[i] as GoldenDoc);
-			checked += expectValues(group, chosen, values);
-		}
+		const checked = checkAggregates(group);
 		if (group.id !== "M-degenerate") expect(checked).toBeGreaterThan(0);
 	});
 
 	it.each(groups)("$id: each document alone", (group) => {
-		for (const item of group.docs) {
-			if (item.solo) expectValues(group, [item], item.solo);
-			const { acc, missing, error } = item.expected as { acc?: number; missing?: number; error?: string };
-			const scores = scoresOf(group, [item]);
-			if (error) {
-				expect(Object.values(scores.leaderboard).every((value) => value === null)).toBe(true);
-				expect(Object.values(scores.errors)[0]).toContain(error);
+		checkDocuments(group);
+	});
+
+	it("no value is passed over", () => {
+		const aggregates = groups.reduce((sum, group) => sum + checkAggregates(group), 0);
+		const alone = { solo: 0, acc: 0, missing: 0, errors: 0 };
+		for (const group of groups) {
+			const counts = checkDocuments(group);
+			for (const kind of Object.keys(alone) as (keyof typeof alone)[]) alone[kind] += counts[kind];
+			const known = scorerOf(group).leaderboardMetrics;
+			for (const { expected } of group.docs) {
+				for (const name of Object.keys(expected)) expect(name === "error" || known.includes(name), name).toBe(true);
 			}
-			if (acc !== undefined) expect(scores.perDocument?.acc?.[0], item.id).toBe(acc);
-			if (missing !== undefined) expect(scores.perDocument?.missing?.[0], item.id).toBe(missing);
 		}
+		expect(aggregates + alone.solo).toBe(1691);
+		expect(alone).toEqual({ solo: 411, acc: 467, missing: 447, errors: 2 });
+	});
+
+	it("X: the strict score is what the task intends; A: it is the mean of the documents", () => {
+		let checked = 0;
+		for (const group of groups.filter(({ family }) => family === "X" || family === "A")) {
+			// What the strict score leaves out on top: chains of thought, and blank lines before the answer.
+			for (const item of group.docs.filter(({ output }) => !/^\s+\S|think>/.test(output))) {
+				const wanted = item.derived?.intended ?? (item.solo as Record<string, number>);
+				const { strict } = scoresOf(group, [item]);
+				for (const [kind, value] of Object.entries(wanted)) {
+					expect(strict[kind], `${item.id} ${kind}`).toBeCloseTo(value, 9);
+					checked++;
+				}
+			}
+		}
+		expect(checked).toBe(3 * (12 + 18));
 	});
 
 	it("N: the tags of every document", () => {
@@ -214,6 +274,23 @@ describe.skipIf(!hasShared)(`the leaderboard's values (${whyNoShared})`, () => {
 				}
 			}
 		}
+	});
+});
+
+describe.skipIf(!hasShared)(`stored generations (${whyNoShared})`, () => {
+	it.each(tasks.map((task) => [task.name, task] as const))("of %s are scored as the leaderboard does", (_, task) => {
+		const group = groups.find((g) => g.task === task.id);
+		if (!group) throw new Error(`no group for ${task.id}`);
+		const whole = group.aggregates.find(({ docs }) => docs === "all");
+		const rows = parseGenerations(lines(group.docs.map(({ doc, output }) => ({ doc, output }))), "rows.jsonl");
+		const { document } = evaluateGenerations(task, rows, { bootstrap: 20 });
+		expect(document).toMatchObject({ task: task.name, n: group.docs.length });
+		expect(Object.keys(whole?.values ?? {}).length).toBeGreaterThan(0);
+		for (const [metric, value] of Object.entries(whole?.values ?? {})) {
+			expect(document.leaderboard[metric], metric).toBeCloseTo(value as number, 9);
+		}
+		expect(document.strict[task.headline]).toBeTypeOf("number");
+		expect(document.strict.missing).toBeTypeOf("number");
 	});
 });
 

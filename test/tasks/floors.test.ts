@@ -4,6 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { knownBaselines } from "../../src/tasks/known_baselines.js";
 import { taskByName } from "../../src/tasks/registry.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
 
@@ -29,6 +30,22 @@ describe.skipIf(!hasShared)(`trivial floors (${whyNoShared})`, () => {
 		expect(floor?.scores.leaderboard.mcc).toBe(0);
 		expect(floor?.scores.strict.f1).toBeCloseTo(floor?.scores.leaderboard.f1 as number, 12);
 	});
+
+	it.each(["fpb", "fiqasa", "fomc", "sc", "multifin", "headlines"])(
+		"%s: what is known of the constant answer is measured",
+		async (name) => {
+			const task = taskByName(name);
+			const [known] = knownBaselines(task);
+			const test = await task.load("test", dirs);
+			const answer = /"(.*)"/.exec(known?.name ?? "")?.[1] ?? "";
+			const { leaderboard } = task.score(
+				test.map(({ doc }) => doc),
+				test.map(() => answer),
+				{ bootstrap: 0 },
+			);
+			expect(Math.abs((leaderboard[task.headline] as number) - (known?.value ?? 0))).toBeLessThan(0.00051);
+		},
+	);
 
 	it("headlines: a model that never says Yes gets 0.600", async () => {
 		const [always, perQuestion] = await floorsOf("headlines");

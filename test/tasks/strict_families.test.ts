@@ -3,7 +3,7 @@
  */
 import { describe, expect, it } from "vitest";
 import { sameAnswer } from "../../src/tasks/exact_match.js";
-import { taskByName } from "../../src/tasks/registry.js";
+import { taskByName, tasks } from "../../src/tasks/registry.js";
 
 const strict = (task: string, rows: [doc: Record<string, unknown>, output: string][]) =>
 	taskByName(task).score(
@@ -74,7 +74,7 @@ describe("triplets", () => {
 			[{ label: ["C ; D ; owner_of"] }, "<think>hm</think>\n- C; D ; owner_of\nThat is all."],
 		];
 		const { leaderboard, strict: corrected } = strict("finred", rows);
-		expect(corrected).toEqual({ precision: 0.5, recall: 0.5, f1: 0.5 });
+		expect(corrected).toEqual({ precision: 0.5, recall: 0.5, f1: 0.5, missing: 0 });
 		expect(leaderboard.recall).toBe(0.5);
 		expect(leaderboard.precision).toBeCloseTo(0.25, 12);
 	});
@@ -82,7 +82,7 @@ describe("triplets", () => {
 	it("without any gold are 0, where the leaderboard's code ends", () => {
 		const { leaderboard, strict: corrected } = strict("finred", [[{ label: [] }, "A ; B ; brand"]]);
 		expect(leaderboard).toMatchObject({ precision: 0, recall: null, f1: null });
-		expect(corrected).toEqual({ precision: 0, recall: 0, f1: 0 });
+		expect(corrected).toEqual({ precision: 0, recall: 0, f1: 0, missing: 0 });
 	});
 });
 
@@ -93,7 +93,7 @@ describe("sequence labelling", () => {
 		const { leaderboard, strict: corrected } = strict("cd", [
 			[doc, "<think>x</think>\nHere:\nSales: B-CAUSE\nat: I-CAUSE\n10:30: i-cause\nrose:B-EFFECT"],
 		]);
-		expect(corrected).toEqual({ f1: 1, entity_f1: 1 });
+		expect(corrected).toEqual({ f1: 1, entity_f1: 1, missing: 0 });
 		expect(leaderboard).toEqual({ f1: 0, entity_f1: 0 });
 	});
 
@@ -102,6 +102,30 @@ describe("sequence labelling", () => {
 		expect(leaderboard.f1).toBeCloseTo((1 * 1) / 4, 12);
 		// B-CAUSE 1 of 1, I-CAUSE 1 of 2 with full precision, B-EFFECT 1 of 1
 		expect(corrected.f1).toBeCloseTo((1 + 2 * (2 / 3) + 1) / 4, 12);
+	});
+});
+
+describe("the share of outputs without an answer", () => {
+	const tagged = { token: ["Sales", "rose"], label: ["B-CAUSE", "O"] };
+	it.each<[task: string, doc: Record<string, unknown>, good: string, bad: string[]]>([
+		["fpb", { choices: ["positive", "neutral"], gold: 0 }, "neutral", ["?", "<think>positive", ""]],
+		["headlines", { choices: ["Yes", "No"], gold: 0, label_type: "PastNews" }, "no", ["maybe", ""]],
+		["german", { choices: ["good", "bad"], gold: 0 }, "bad", ["yes", ""]],
+		["tsa", { answer: "0.5" }, "-1", ["bullish", ""]],
+		["ner", { text: "Borrower pays .", label: ["B-PER", "O", "O"] }, "Lender, PER", ["Borrower", "Borrower, MISC", ""]],
+		["cd", tagged, "rose:O", ["Sales rose", "Sales:B-CAUS", ""]],
+		["finred", { label: ["A ; B ; brand"] }, "A ; C ; brand", ["A brand B", "<think>A ; B ; brand"]],
+		["finqa", { answer: "1" }, "2", ["", "<think>1"]],
+		["edtsum", { answer: "Sales rose" }, "rose", ["", "...", "<think>Sales rose"]],
+		["ectsum", { text: "A b.\nC d.", label: [1, 0] }, "0\n1", ["0\n0", "A b.", ""]],
+	])("%s", (task, doc, good, bad) => {
+		expect(strict(task, [[doc, good]]).strict.missing).toBe(0);
+		for (const output of bad) expect(strict(task, [[doc, output]]).strict.missing, output).toBe(1);
+		expect(taskByName(task).metrics.missing).toEqual({ higherIsBetter: false });
+	});
+
+	it("is known for every task", () => {
+		for (const task of tasks) expect(task.metrics.missing, task.name).toEqual({ higherIsBetter: false });
 	});
 });
 
