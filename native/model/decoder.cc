@@ -6,6 +6,77 @@
 #include "model/staging.h"
 
 namespace fintune {
+namespace {
+
+// n numbers that `fill` makes on the host, where ops read them.
+template <typename Fill>
+const int32_t* computed(Exec& exec, int64_t n, Fill&& fill) {
+  const size_t bytes = static_cast<size_t>(n) * sizeof(int32_t);
+  void* const place = exec.arena->alloc(bytes, MemoryKind::Workspace);
+  if (!exec.dry) {
+    std::vector<int32_t> values;
+    values.reserve(static_cast<size_t>(n));
+    fill(values);
+    require(static_cast<int64_t>(values.size()) == n, "a batch says it has ", n,
+            " tokens with their context, ", "found ", values.size());
+    exec.device->upload(place, values.data(), bytes);
+  }
+  return static_cast<const int32_t*>(place);
+}
+
+// Where the batch's tokens lie in the cache, once for all layers.
+void stage_cache(Exec& exec, const PackedBatch& batch, const KvCacheView& cache, StagedBatch& on) {
+  const auto pool_row = [&](int64_t s, int64_t position) {
+    require(position < cache.max_pages * cache.page_tokens, "the cache of sequence ", s, " holds ",
+            cache.max_pages * cache.page_tokens, " tokens, found position ", position);
+    const int64_t page = cache.page_table[s * cache.max_pages + position / cache.page_tokens];
+    return static_cast<int32_t>(page * cache.page_tokens + position % cache.page_tokens);
+  };
+  // fn(sequence, its first token, the one after its last, the position of its first).
+  const auto for_sequences = [&](auto&& fn) {
+    for (int64_t s = 0; s < batch.sequences; ++s) {
+      const int32_t first = batch.cu_seqlens[s], last = batch.cu_seqlens[s + 1];
+      fn(s, first, last, first < last ? batch.positions[first] : 0);
+    }
+  };
+  on.store_rows = computed(exec, batch.tokens, [&](std::vector<int32_t>& rows) {
+    for_sequences([&](int64_t s, int32_t first, int32_t last, int32_t) {
+      for (int32_t t = first; t < last; ++t) rows.push_back(pool_row(s, batch.positions[t]));
+    });
+  });
+  if (exec.rowwise) {
+    require(batch.tokens == batch.sequences, "decoding takes one token a sequence, found ", batch.tokens,
+            " tokens of ", batch.sequences, " sequences");
+    on.lengths = computed(exec, batch.tokens, [&](std::vector<int32_t>& lengths) {
+      for (int64_t t = 0; t < batch.tokens; ++t) lengths.push_back(batch.positions[t] + 1);
+    });
+    on.page_table = staged(exec, cache.page_table, batch.sequences * cache.max_pages);
+    return;
+  }
+  if (batch.context <= batch.tokens) return;
+  on.context_rows = computed(exec, batch.context, [&](std::vector<int32_t>& rows) {
+    for_sequences([&](int64_t s, int32_t first, int32_t last, int32_t past) {
+      for (int32_t i = 0; i < past + last - first; ++i) rows.push_back(pool_row(s, i));
+    });
+  });
+  on.own_rows = computed(exec, batch.tokens, [&](std::vector<int32_t>& rows) {
+    int32_t before = 0;
+    for_sequences([&](int64_t, int32_t first, int32_t last, int32_t past) {
+      before += past;
+      for (int32_t t = first; t < last; ++t) rows.push_back(before + t);
+    });
+  });
+  on.context_starts = computed(exec, batch.sequences + 1, [&](std::vector<int32_t>& starts) {
+    int32_t before = 0;
+    starts.push_back(0);
+    for_sequences([&](int64_t, int32_t, int32_t last, int32_t past) {
+      before += past;
+      starts.push_back(before + last);
+    });
+  });
+}
+
+}  // namespace
 
 using decoder::add_residual;
 using decoder::check_abort;
@@ -155,43 +226,75 @@ void Decoder::rotate(Exec& exec, const StagedBatch& staged, View x, int64_t head
   ops_.rope(exec, op);
 }
 
-StagedBatch Decoder::stage(Exec& exec, const PackedBatch& batch, bool decoding) const {
+StagedBatch Decoder::stage(Exec& exec, const PackedBatch& batch, const KvCacheView* cache) const {
   StagedBatch on;
   on.ids = staged(exec, batch.ids, batch.tokens);
   on.positions = staged(exec, batch.positions, batch.tokens);
   on.cu_seqlens = staged(exec, batch.cu_seqlens, batch.sequences + 1);
   on.rows = staged(exec, batch.rows, batch.row_count);
-  if (!decoding) return on;
-  require(batch.tokens == batch.sequences, "decoding takes one token a sequence, found ", batch.tokens,
-          " tokens of ", batch.sequences, " sequences");
-  const size_t bytes = static_cast<size_t>(batch.tokens) * sizeof(int32_t);
-  void* const lengths = exec.arena->alloc(bytes, MemoryKind::Workspace);
-  on.lengths = static_cast<const int32_t*>(lengths);
-  if (exec.dry) return on;
-  std::vector<int32_t> values(batch.positions, batch.positions + batch.tokens);
-  for (int32_t& length : values) ++length;
-  exec.device->upload(lengths, values.data(), bytes);
+  if (cache != nullptr) stage_cache(exec, batch, *cache, on);
   return on;
 }
 
-// Writes the keys and values of the batch's tokens at their positions.
-void Decoder::store_in_cache(Exec& exec, const PackedBatch& batch, int64_t layer, const LayerActivations& a,
-                             const KvCacheView& cache) const {
-  const size_t row = static_cast<size_t>(config_.kv_size()) * dtype_size(a.k.dtype);
-  std::vector<void*> to_k(static_cast<size_t>(batch.tokens)), to_v(to_k.size());
-  for (int64_t s = 0; s < batch.sequences && !exec.dry; ++s) {
-    const size_t place = static_cast<size_t>(layer * batch.sequences + s);
-    for (int32_t t = batch.cu_seqlens[s]; t < batch.cu_seqlens[s + 1]; ++t) {
-      const int32_t position = batch.positions[t];
-      require(position < cache.capacity[s], "the cache of sequence ", s, " holds ", cache.capacity[s],
-              " tokens, found position ", position);
-      const size_t offset = static_cast<size_t>(position) * row;
-      to_k[static_cast<size_t>(t)] = static_cast<char*>(cache.k[place]) + offset;
-      to_v[static_cast<size_t>(t)] = static_cast<char*>(cache.v[place]) + offset;
-    }
-  }
-  ops_.store_rows(exec, StoreRows{a.k, to_k.data()});
-  ops_.store_rows(exec, StoreRows{a.v, to_v.data()});
+float Decoder::scale() const {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
+}
+
+// Each new token against the pages of its sequence.
+void Decoder::attend_cache(Exec& exec, const StagedBatch& staged, int64_t layer, const LayerActivations& a,
+                           const KvCacheView& cache) const {
+  AttentionDecode op{};
+  op.q = a.q;
+  op.keys = cache.keys(layer);
+  op.values = cache.values(layer);
+  op.page_table = staged.page_table;
+  op.max_pages = cache.max_pages;
+  op.page_tokens = cache.page_tokens;
+  op.lengths = staged.lengths;
+  op.heads = config_.num_heads;
+  op.kv_heads = config_.num_kv_heads;
+  op.head_dim = config_.head_dim;
+  op.scale = scale();
+  op.y = a.attention;
+  ops_.attention_decode(exec, op);
+}
+
+// New tokens against their shared prefixes and themselves: the very op that whole sequences go through, on
+// all keys of the context, with zeros for the queries of the prefixes. So the bits are those of a prefill
+// without sharing (AttentionForward: a row does not depend on the queries before it).
+void Decoder::attend_context(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, int64_t layer,
+                             const LayerActivations& a, const KvCacheView& cache) const {
+  constexpr MemoryKind kind = MemoryKind::Workspace;
+  const ArenaScope scope(*exec.arena);
+  LayerActivations all;
+  const auto room = [&](const View& like) {
+    return exec.arena->matrix(like.dtype, batch.context, like.cols, kind);
+  };
+  all.q = room(a.q);
+  all.k = room(a.k);
+  all.v = room(a.v);
+  all.attention = room(a.attention);
+  ops_.scatter_rows(exec, ScatterRows{a.q, staged.own_rows, all.q});
+  ops_.gather_rows(exec, GatherRows{cache.keys(layer), staged.context_rows, all.k});
+  ops_.gather_rows(exec, GatherRows{cache.values(layer), staged.context_rows, all.v});
+  attend(exec, staged.context_starts, batch.sequences, all);
+  ops_.gather_rows(exec, GatherRows{all.attention, staged.own_rows, a.attention});
+}
+
+void Decoder::attend(Exec& exec, const int32_t* starts, int64_t sequences, const LayerActivations& a) const {
+  AttentionForward op{};
+  op.q = a.q;
+  op.k = a.k;
+  op.v = a.v;
+  op.cu_seqlens = starts;
+  op.sequences = sequences;
+  op.heads = config_.num_heads;
+  op.kv_heads = config_.num_kv_heads;
+  op.head_dim = config_.head_dim;
+  op.scale = scale();
+  op.y = a.attention;
+  op.lse = a.lse;
+  ops_.attention_forward(exec, op);
 }
 
 // From the residual stream x (+ delta) to the output projection, written to `out`.
@@ -215,36 +318,16 @@ void Decoder::attention_part(Exec& exec, const PackedBatch& batch, const StagedB
   rotate(exec, staged, a.q, c.num_heads, false);
   rotate(exec, staged, a.k, c.num_kv_heads, false);
 
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)));
-  if (cache != nullptr) store_in_cache(exec, batch, layer, a, *cache);
+  if (cache != nullptr) {
+    ops_.store_rows(exec, StoreRows{a.k, staged.store_rows, cache->keys(layer)});
+    ops_.store_rows(exec, StoreRows{a.v, staged.store_rows, cache->values(layer)});
+  }
   if (cache != nullptr && exec.rowwise) {
-    AttentionDecode op{};
-    op.q = a.q;
-    op.keys = exec.dry ? nullptr : cache->k + layer * batch.sequences;
-    op.values = exec.dry ? nullptr : cache->v + layer * batch.sequences;
-    op.lengths = staged.lengths;
-    op.kv_dtype = a.k.dtype;
-    op.kv_stride = c.kv_size();
-    op.heads = c.num_heads;
-    op.kv_heads = c.num_kv_heads;
-    op.head_dim = c.head_dim;
-    op.scale = scale;
-    op.y = a.attention;
-    ops_.attention_decode(exec, op);
+    attend_cache(exec, staged, layer, a, *cache);
+  } else if (cache != nullptr && batch.context > batch.tokens) {
+    attend_context(exec, batch, staged, layer, a, *cache);
   } else {
-    AttentionForward op{};
-    op.q = a.q;
-    op.k = a.k;
-    op.v = a.v;
-    op.cu_seqlens = staged.cu_seqlens;
-    op.sequences = batch.sequences;
-    op.heads = c.num_heads;
-    op.kv_heads = c.num_kv_heads;
-    op.head_dim = c.head_dim;
-    op.scale = scale;
-    op.y = a.attention;
-    op.lse = a.lse;
-    ops_.attention_forward(exec, op);
+    attend(exec, staged.cu_seqlens, batch.sequences, a);
   }
   apply(exec, layer, Site::O, a.attention, out, u(Site::O), dropout);
 }
@@ -272,7 +355,7 @@ View Decoder::forward(Exec& exec, const PackedBatch& batch, Activations* keep,
     rope_.ensure(*std::max_element(batch.positions, batch.positions + tokens) + int64_t{1});
   }
   const LoraDropout* dropout = keep != nullptr && keep->dropout.p > 0 ? &keep->dropout : nullptr;
-  const StagedBatch staged = stage(exec, batch, cache != nullptr && exec.rowwise);
+  const StagedBatch staged = stage(exec, batch, cache);
   if (keep != nullptr) keep->staged = staged;
   if (keep != nullptr) {
     keep->layers.clear();

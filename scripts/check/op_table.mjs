@@ -270,12 +270,34 @@ export const opTable = [
 			values: s.lengths.map((n) => draw.values(n * s.kvHeads * s.dim)),
 		}),
 		run(door, s, x) {
-			const caches = (all) => all.map((values, i) => door.act([s.lengths[i], s.kvHeads * s.dim], values));
+			// Pages by turns from the front and the back of the pool.
+			const [pageTokens, cols] = [32, s.kvHeads * s.dim];
+			const each = s.lengths.map((n) => Math.ceil(n / pageTokens));
+			const [pages, maxPages] = [each.reduce((a, b) => a + b, 0), Math.max(...each)];
+			const table = new Int32Array(each.length * maxPages);
+			let next = 0;
+			each.forEach((n, row) => {
+				for (let p = 0; p < n; p++, next++) {
+					table[row * maxPages + p] = next % 2 === 0 ? next / 2 : pages - (next + 1) / 2;
+				}
+			});
+			const pool = (all) => {
+				const values = new Float32Array(pages * pageTokens * cols).fill(Number.NaN);
+				all.forEach((of, row) => {
+					for (let j = 0; j < s.lengths[row]; j++) {
+						const page = table[row * maxPages + Math.floor(j / pageTokens)];
+						values.set(of.subarray(j * cols, (j + 1) * cols), (page * pageTokens + (j % pageTokens)) * cols);
+					}
+				});
+				return door.act([pages * pageTokens, cols], values);
+			};
 			const [q, y] = [x.q, undefined].map((values) => door.act([s.lengths.length, s.heads * s.dim], values));
 			const { heads, kvHeads } = s;
-			door.kernels.attentionDecode(q, caches(x.keys), caches(x.values), door.i32(s.lengths), {
+			const [pageTable, lengths] = [door.i32(table), door.i32(s.lengths)];
+			door.kernels.attentionDecode(q, pool(x.keys), pool(x.values), pageTable, lengths, {
 				heads,
 				kvHeads,
+				pageTokens,
 				compute: door.dtype,
 				y,
 			});
@@ -403,9 +425,12 @@ export const opTable = [
 			const [some, back] = [door.act([s.chosen, s.cols]), door.act([s.tokens, s.cols])];
 			door.kernels.gatherRows(x, rows, { y: some });
 			door.kernels.scatterRows(some, rows, back);
-			const kept = Array.from({ length: s.chosen }, () => door.act([s.cols]));
-			door.kernels.storeRows(some, kept);
-			return { some: floats(some), back: floats(back), kept: Float32Array.from(kept.flatMap((t) => [...floats(t)])) };
+			const kept = door.act(
+				[s.tokens, s.cols],
+				v.x.map((value) => -value),
+			);
+			door.kernels.storeRows(some, rows, kept);
+			return { some: floats(some), back: floats(back), kept: floats(kept) };
 		},
 		plain(s, v) {
 			const some = Float64Array.from(
@@ -416,7 +441,11 @@ export const opTable = [
 			v.rows.forEach((row, i) => {
 				back.set(some.subarray(i * s.cols, (i + 1) * s.cols), row * s.cols);
 			});
-			return { some, back, kept: some };
+			const kept = Float64Array.from(v.x, (value) => -value);
+			v.rows.forEach((row, i) => {
+				kept.set(some.subarray(i * s.cols, (i + 1) * s.cols), row * s.cols);
+			});
+			return { some, back, kept };
 		},
 		results: { some: { exact: true }, back: { exact: true }, kept: { exact: true } },
 	},
