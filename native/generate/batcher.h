@@ -31,10 +31,12 @@ class Batcher {
     int64_t max_new_tokens;
   };
 
-  // cu_seqlens [N+1] must outlive the batcher, as ids and the pool must. The pool holds any one sequence.
+  // cu_seqlens [N+1] must outlive the batcher, as ids and the pool must. By the
+  // first admit() the pool must be open, and hold any one sequence.
   Batcher(const std::vector<int32_t>& ids, const std::vector<int32_t>& cu_seqlens, const Limits& limits,
           PagePool& pool, bool prefix_sharing);
 
+  int64_t common_pages() const { return prefixes_.common(); }
   // Takes prompts off the queue, as many as have room and as have no more to compute than prefill_tokens
   // (one that has goes alone). Empty: nothing can enter now.
   std::vector<Sequence> admit();

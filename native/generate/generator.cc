@@ -47,8 +47,9 @@ void check_request(const ModelConfig& config, const GenerateRequest& r) {
 }
 
 // Pages of the cache: as many as were asked for, or what the longest sequences that can be at work at once
-// come to need.
-int64_t cache_pages(const GenerateRequest& r) {
+// come to need, with room for common prefixes that none of them uses at the moment (no more than as much
+// again).
+int64_t cache_pages(const GenerateRequest& r, int64_t common_pages) {
   std::vector<int64_t> pages;
   for (size_t i = 0; i + 1 < r.cu_seqlens.size(); ++i) {
     const int64_t length = r.cu_seqlens[i + 1] - r.cu_seqlens[i];
@@ -62,7 +63,8 @@ int64_t cache_pages(const GenerateRequest& r) {
   if (r.cache_tokens > 0) return r.cache_tokens / kPageTokens;
   std::sort(pages.begin(), pages.end(), std::greater<int64_t>());
   pages.resize(static_cast<size_t>(std::min<int64_t>(r.max_batch, static_cast<int64_t>(pages.size()))));
-  return std::accumulate(pages.begin(), pages.end(), int64_t{0});
+  const int64_t most = std::accumulate(pages.begin(), pages.end(), int64_t{0});
+  return most + std::min(most, common_pages);
 }
 
 class Generating {
@@ -74,12 +76,13 @@ class Generating {
         listener_(listener),
         aborted_(aborted),
         decoder_(model.decoder(request.adapters)),
-        pages_(cache_pages(request)),
-        cache_(model.config(), model.compute(), pages_, model.device()),
-        pool_(pages_),
         batcher_(request.ids, request.cu_seqlens,
                  Batcher::Limits{request.max_batch, request.prefill_tokens, request.max_new_tokens}, pool_,
-                 request.prefix_sharing) {}
+                 request.prefix_sharing),
+        pages_(cache_pages(request, batcher_.common_pages())),
+        cache_(model.config(), model.compute(), pages_, model.device()) {
+    pool_.open(pages_);
+  }
 
   GenerateStatistics run() {
     while (!batcher_.done()) {
@@ -205,10 +208,10 @@ class Generating {
   const GenerateListener& listener_;
   const std::atomic<bool>* aborted_;
   Decoder decoder_;
-  int64_t pages_;
-  KvCache cache_;
   PagePool pool_;
   Batcher batcher_;
+  int64_t pages_;
+  KvCache cache_;
   int64_t total_ = 0, shared_ = 0;
   std::chrono::steady_clock::time_point reported_ = std::chrono::steady_clock::now();
 };

@@ -18,7 +18,9 @@ inline int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / k
 // it is free.
 class PagePool {
  public:
-  explicit PagePool(int64_t pages) : holders_(static_cast<size_t>(pages), 0) {
+  // Pages 0 .. pages - 1, all free. Called once.
+  void open(int64_t pages) {
+    holders_.assign(static_cast<size_t>(pages), 0);
     for (int64_t p = pages; p-- > 0;) free_.push_back(static_cast<int32_t>(p));
   }
 

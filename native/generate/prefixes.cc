@@ -23,6 +23,7 @@ Prefixes::Prefixes(const std::vector<int32_t>& ids, const std::vector<int32_t>& 
     path.erase(std::find_if(path.begin(), path.end(), alone), path.end());
     path.shrink_to_fit();
   }
+  common_ = std::count_if(nodes_.begin(), nodes_.end(), [](const Node& node) { return node.waiting > 1; });
 }
 
 int32_t Prefixes::child(int32_t parent, int32_t first) {

@@ -18,6 +18,8 @@ class Prefixes {
   Prefixes(const std::vector<int32_t>& ids, const std::vector<int32_t>& cu_seqlens, PagePool& pool,
            bool sharing);
 
+  // Pages that more than one prompt begins with.
+  int64_t common() const { return common_; }
   // The pages at the start of a prompt that have been computed, or are by a sequence that entered before.
   std::vector<int32_t> computed(int64_t prompt) const;
   // The prompt enters and has, or will compute, `pages`: those that others wait for are held for them, those
@@ -38,6 +40,7 @@ class Prefixes {
 
   const std::vector<int32_t>& ids_;
   PagePool& pool_;
+  int64_t common_ = 0;
   std::vector<Node> nodes_;  // parents before children
   std::unordered_multimap<uint64_t, int32_t> by_hash_;
   std::vector<std::vector<int32_t>> paths_;  // of each prompt, nodes that other prompts pass too

@@ -100,7 +100,7 @@ export interface GenerateOptions extends SamplingOptions {
 	prefillTokens?: number | undefined;
 	/**
 	 * Tokens that the key/value cache has room for, taken before the start; sequences enter while it holds all that they can
-	 * come to need. Default: what `maxBatch` of the longest rows can come to need.
+	 * come to need. Default: what `maxBatch` of the longest rows can come to need, and room for prefixes in between.
 	 */
 	cacheTokens?: number | undefined;
 	/**

@@ -162,11 +162,12 @@ describe.skipIf(!hasShared).each(["qwen2-tiny", "llama-tiny"])(`%s (${whyNoShare
 		expect(shared.found).toEqual(apart.found);
 		const expected = sharedTokens(rows);
 		expect(shared.statistics).toMatchObject({ promptTokens, sharedTokens: expected });
-		for (const more of [{ maxBatch: 1 }, { maxBatch: 3, prefillTokens: 40 }, { prefillTokens: 1 }]) {
+		for (const more of [{ maxBatch: 2 }, { maxBatch: 3, prefillTokens: 40 }, { prefillTokens: 1 }]) {
 			const again = await run(more);
 			expect(again.found, JSON.stringify(more)).toEqual(apart.found);
 			expect(again.statistics.sharedTokens).toBe(expected);
 		}
+		expect((await run({ maxBatch: 1 })).found).toEqual(apart.found);
 		// Room for the longest row alone, and for a little more: what is shared may have to go, and be computed again.
 		for (const cacheTokens of [128, 160, 300]) {
 			const tight = await run({ cacheTokens });
