@@ -5,6 +5,7 @@
  * and what is stored on the way with `store`. `results` says in which type each is stored ("act": that of the
  * activations) and how much wider its slack is.
  */
+import { pagesOf, pageTokens } from "./pages.mjs";
 import * as plain from "./reference.mjs";
 
 /** Starts of packed sequences. */
@@ -270,30 +271,12 @@ export const opTable = [
 			values: s.lengths.map((n) => draw.values(n * s.kvHeads * s.dim)),
 		}),
 		run(door, s, x) {
-			// Pages by turns from the front and the back of the pool.
-			const [pageTokens, cols] = [32, s.kvHeads * s.dim];
-			const each = s.lengths.map((n) => Math.ceil(n / pageTokens));
-			const [pages, maxPages] = [each.reduce((a, b) => a + b, 0), Math.max(...each)];
-			const table = new Int32Array(each.length * maxPages);
-			let next = 0;
-			each.forEach((n, row) => {
-				for (let p = 0; p < n; p++, next++) {
-					table[row * maxPages + p] = next % 2 === 0 ? next / 2 : pages - (next + 1) / 2;
-				}
-			});
-			const pool = (all) => {
-				const values = new Float32Array(pages * pageTokens * cols).fill(Number.NaN);
-				all.forEach((of, row) => {
-					for (let j = 0; j < s.lengths[row]; j++) {
-						const page = table[row * maxPages + Math.floor(j / pageTokens)];
-						values.set(of.subarray(j * cols, (j + 1) * cols), (page * pageTokens + (j % pageTokens)) * cols);
-					}
-				});
-				return door.act([pages * pageTokens, cols], values);
-			};
+			const cols = s.kvHeads * s.dim;
+			const pages = pagesOf(s.lengths, cols);
+			const pool = (all) => door.act([pages.rows, cols], pages.lay(all));
 			const [q, y] = [x.q, undefined].map((values) => door.act([s.lengths.length, s.heads * s.dim], values));
 			const { heads, kvHeads } = s;
-			const [pageTable, lengths] = [door.i32(table), door.i32(s.lengths)];
+			const [pageTable, lengths] = [door.i32(pages.table), door.i32(s.lengths)];
 			door.kernels.attentionDecode(q, pool(x.keys), pool(x.values), pageTable, lengths, {
 				heads,
 				kvHeads,
