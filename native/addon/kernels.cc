@@ -94,6 +94,7 @@ Napi::Value attention_forward(const Napi::CallbackInfo& info) {
   op.scale = c.real("scale");
   op.y = c.matrix("y");
   op.lse = c.floats_or_none("lse", op.q.rows * op.heads);
+  if (c.has("wantedFrom")) op.wanted_from = c.ints("wantedFrom", op.sequences);
   c.run(&OpTable::attention_forward, op);
   return info.Env().Undefined();
 }

@@ -168,7 +168,8 @@ float Decoder::scale() const {
   return static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
 }
 
-void Decoder::attend(Exec& exec, const int32_t* starts, int64_t sequences, const LayerActivations& a) const {
+void Decoder::attend(Exec& exec, const int32_t* starts, int64_t sequences, const LayerActivations& a,
+                     const int32_t* wanted_from) const {
   AttentionForward op{};
   op.q = a.q;
   op.k = a.k;
@@ -181,6 +182,7 @@ void Decoder::attend(Exec& exec, const int32_t* starts, int64_t sequences, const
   op.scale = scale();
   op.y = a.attention;
   op.lse = a.lse;
+  op.wanted_from = wanted_from;
   ops_.attention_forward(exec, op);
 }
 

@@ -43,10 +43,12 @@ struct StagedBatch {
   const int32_t* page_table = nullptr;  // [N, max_pages] decoding
   const int32_t* store_rows = nullptr;  // [T] where each token's keys and values go in the pool
   // Prefill of what follows a shared prefix: the batch with the prefixes in it. Where its keys lie in the
-  // pool [context], which of its tokens are the batch's [T], and its sequences' starts [N + 1].
+  // pool [context], which of its tokens are the batch's [T], its sequences' starts [N + 1], and the length of
+  // each prefix [N].
   const int32_t* context_rows = nullptr;
   const int32_t* own_rows = nullptr;
   const int32_t* context_starts = nullptr;
+  const int32_t* prefixes = nullptr;
 };
 
 // What the backward pass keeps: everything, what is dear to compute (norms and SwiGLU are done again), or
@@ -153,7 +155,8 @@ class Decoder {
                     const KvCacheView& cache) const;
   void attend_context(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, int64_t layer,
                       const LayerActivations& a, const KvCacheView& cache) const;
-  void attend(Exec& exec, const int32_t* starts, int64_t sequences, const LayerActivations& a) const;
+  void attend(Exec& exec, const int32_t* starts, int64_t sequences, const LayerActivations& a,
+              const int32_t* wanted_from = nullptr) const;
   float scale() const;
   void mlp_part(Exec& exec, int64_t layer, const LayerActivations& a, View delta, View out,
                 const LoraDropout* dropout) const;

@@ -74,6 +74,9 @@ void decoder::stage_cache(Exec& exec, const PackedBatch& batch, const KvCacheVie
       starts.push_back(before + last);
     });
   });
+  on.prefixes = computed(exec, batch.sequences, [&](std::vector<int32_t>& prefixes) {
+    for_sequences([&](int64_t, int32_t, int32_t, int32_t past) { prefixes.push_back(past); });
+  });
 }
 
 // Each new token against the pages of its sequence.
@@ -113,7 +116,7 @@ void Decoder::attend_context(Exec& exec, const PackedBatch& batch, const StagedB
   ops_.scatter_rows(exec, ScatterRows{a.q, staged.own_rows, all.q});
   ops_.gather_rows(exec, GatherRows{cache.keys(layer), staged.context_rows, all.k});
   ops_.gather_rows(exec, GatherRows{cache.values(layer), staged.context_rows, all.v});
-  attend(exec, staged.context_starts, batch.sequences, all);
+  attend(exec, staged.context_starts, batch.sequences, all, staged.prefixes);
   ops_.gather_rows(exec, GatherRows{all.attention, staged.own_rows, a.attention});
 }
 

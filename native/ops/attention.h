@@ -20,6 +20,9 @@ struct AttentionForward {
   float scale;
   View y;
   float* lse;
+  // [N], optional: rows of each sequence before this one are not wanted; a backend may leave their y and lse
+  // unwritten.
+  const int32_t* wanted_from = nullptr;
 };
 // P_ij = exp(s_ij - lse_i), D_i = dy_i . y_i, dS_ij = P_ij (dy_i . v_j - D_i):
 //   dq_i = scale sum_j dS_ij k_j,   dk_j = scale sum_i dS_ij q_i,   dv_j = sum_i P_ij dy_i  (sums over the

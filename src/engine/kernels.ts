@@ -132,6 +132,8 @@ export interface AttentionOptions {
 	kvHeads: number;
 	/** 1 / sqrt(K) unless given. */
 	scale?: number;
+	/** [N] i32, of the forward pass: y and lse of rows of a sequence before this one may be left unwritten. */
+	wantedFrom?: Tensor;
 	/** On a GPU, the type of the operands of products: f32 (as given) unless bf16 or f16 asks for tensor cores. */
 	compute?: "f32" | "bf16" | "f16";
 	y?: Tensor;

@@ -239,6 +239,15 @@ describe.each(targets)("attention, %s", (isa) => {
 			const q = x.q.slice().fill(0, 0, first * 2 * dim);
 			const rest = (of: Float32Array) => of.slice(first * 2 * dim);
 			expect(bitsEqual(rest(run(s, { ...x, q }).y), rest(run(s, x).y)), `from row ${first}, heads of ${dim}`).toBe(true);
+			const tokens = first + 40;
+			const t = (values: Float32Array, heads: number) => kernels.tensor([tokens, heads, dim], values);
+			const [cuSeqlens, wantedFrom] = [
+				kernels.tensor([3], Int32Array.of(0, first + 37, tokens)),
+				kernels.tensor([2], Int32Array.of(first, 0)),
+			];
+			const options = { cuSeqlens, wantedFrom, heads: 2, kvHeads: 1, scale: 0.3 };
+			const { y } = kernels.attention(t(q, 2), t(x.k, 1), t(x.v, 1), options);
+			expect(bitsEqual(rest(y.toFloat32Array()), rest(run(s, x).y)), `wanted from ${first}`).toBe(true);
 		}
 	});
 
