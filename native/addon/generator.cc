@@ -51,6 +51,18 @@ Napi::Object to_js(Napi::Env env, const Generation& g) {
   return object;
 }
 
+Napi::Object to_js(Napi::Env env, const GenerateStatistics& s) {
+  Napi::Object object = Napi::Object::New(env);
+  const auto set = [&](const char* name, int64_t value) {
+    object.Set(name, Napi::Number::New(env, static_cast<double>(value)));
+  };
+  set("promptTokens", s.prompt_tokens);
+  set("sharedTokens", s.shared_tokens);
+  set("generatedTokens", s.generated_tokens);
+  set("cacheTokens", s.cache_tokens);
+  return object;
+}
+
 struct Callbacks {
   Napi::FunctionReference finished, tokens;
 };
@@ -69,6 +81,8 @@ Napi::Value ModelWrap::Generate(const Napi::CallbackInfo& info) {
   for (int32_t stream : ints(o, "streams")) request->streams.push_back(static_cast<uint32_t>(stream));
   request->max_batch = o.integer("maxBatch");
   request->prefill_tokens = o.integer("prefillTokens");
+  request->cache_tokens = o.integer("cacheTokens", 0);
+  request->prefix_sharing = o.flag("prefixSharing", true);
   request->adapters = static_cast<int>(o.integer("adapters", -1));
   require(info[1].IsFunction() && info[2].IsFunction(),
           "generate: expected the functions onFinished and onTokens, found ", js_type(info[1]), " and ",
@@ -77,7 +91,8 @@ Napi::Value ModelWrap::Generate(const Napi::CallbackInfo& info) {
   callbacks->finished = Napi::Persistent(info[1].As<Napi::Function>());
   callbacks->tokens = Napi::Persistent(info[2].As<Napi::Function>());
 
-  const auto work = [model = model(), request, callbacks](JobContext& job) {
+  auto statistics = std::make_shared<GenerateStatistics>();
+  const auto work = [model = model(), request, callbacks, statistics](JobContext& job) {
     GenerateListener listener;
     listener.finished = [&job, callbacks](Generation g) {
       job.post([callbacks, g = std::move(g)](Napi::Env env) { callbacks->finished.Call({to_js(env, g)}); });
@@ -87,10 +102,11 @@ Napi::Value ModelWrap::Generate(const Napi::CallbackInfo& info) {
         callbacks->tokens.Call({Napi::Number::New(env, static_cast<double>(total))});
       });
     };
-    generate(*model, *request, listener, job.aborted());
+    *statistics = generate(*model, *request, listener, job.aborted());
   };
   // The result shares the callbacks, so that the last reference to them dies on the JavaScript thread.
-  return start_job(info.Env(), info[3], work, [callbacks](Napi::Env env) { return env.Undefined(); });
+  return start_job(info.Env(), info[3], work,
+                   [callbacks, statistics](Napi::Env env) { return to_js(env, *statistics); });
 }
 
 Napi::Value ModelWrap::NextTokenDistribution(const Napi::CallbackInfo& info) {

@@ -94,6 +94,7 @@ Napi::Value attention_forward(const Napi::CallbackInfo& info) {
   op.scale = c.real("scale");
   op.y = c.matrix("y");
   op.lse = c.floats_or_none("lse", op.q.rows * op.heads);
+  if (c.has("wantedFrom")) op.wanted_from = c.ints("wantedFrom", op.sequences);
   c.run(&OpTable::attention_forward, op);
   return info.Env().Undefined();
 }
@@ -130,29 +131,26 @@ Napi::Value attention_decode(const Napi::CallbackInfo& info) {
   op.scale = c.real("scale");
   op.y = c.matrix("y");
   op.lengths = c.ints("lengths", op.q.rows);
-  const std::vector<int32_t> lengths = c.host_ints("lengths", op.q.rows);
-  const std::vector<Tensor*> keys = c.tensors("keys");
-  const std::vector<Tensor*> values = c.tensors("values");
-  require(static_cast<int64_t>(keys.size()) == op.q.rows && keys.size() == values.size(),
-          "attentionDecode: expected keys and values for each of ", op.q.rows, " rows, found ", keys.size(),
-          " and ", values.size());
-  std::vector<const void*> key_data, value_data;
-  op.kv_dtype = keys.empty() ? DType::F32 : keys[0]->dtype();
-  op.kv_stride = keys.empty() ? 0 : keys[0]->matrix().ld;
-  for (size_t t = 0; t < keys.size(); ++t) {
-    for (Tensor* cache : {keys[t], values[t]}) {
-      const View v = cache->matrix();
-      require(v.dtype == op.kv_dtype && v.ld == op.kv_stride && v.cols == op.kv_heads * op.head_dim &&
-                  v.rows >= lengths[t],
-              "attentionDecode: cache ", t, ": expected at least ", lengths[t], " rows of ",
-              op.kv_heads * op.head_dim, " ", dtype_name(op.kv_dtype), " with stride ", op.kv_stride,
-              ", found ", v.rows, " of ", v.cols, " ", dtype_name(v.dtype), " with stride ", v.ld);
+  op.keys = c.matrix("keys");
+  op.values = c.matrix("values");
+  op.page_tokens = c.integer("pageTokens");
+  const int64_t entries = c.length("pageTable");
+  op.max_pages = op.q.rows > 0 ? entries / op.q.rows : 0;
+  op.page_table = c.ints("pageTable", op.q.rows * op.max_pages);
+  check_decode(op);
+  // On a GPU nobody else looks at them.
+  const std::vector<int32_t> lengths = c.host_ints("lengths", op.q.rows),
+                             table = c.host_ints("pageTable", entries);
+  const int64_t room = op.max_pages * op.page_tokens, pages = op.keys.rows / op.page_tokens;
+  for (size_t t = 0; t < lengths.size(); ++t) {
+    require(lengths[t] >= 1 && lengths[t] <= room, "attentionDecode: row ", t, " has length ", lengths[t],
+            ", expected 1 .. ", room);
+    for (int64_t p = 0; p * op.page_tokens < lengths[t]; ++p) {
+      const int32_t page = table[t * static_cast<size_t>(op.max_pages) + static_cast<size_t>(p)];
+      require(page >= 0 && page < pages, "attentionDecode: page ", p, " of row ", t, " is ", page,
+              ", expected 0 .. ", pages - 1);
     }
-    key_data.push_back(keys[t]->data());
-    value_data.push_back(values[t]->data());
   }
-  op.keys = key_data.data();
-  op.values = value_data.data();
   c.run(&OpTable::attention_decode, op);
   return info.Env().Undefined();
 }
@@ -383,16 +381,8 @@ Napi::Value store_rows(const Napi::CallbackInfo& info) {
   const Call c(info, "storeRows");
   StoreRows op;
   op.x = c.rows("x");
-  std::vector<void*> destinations;
-  for (Tensor* t : c.tensors("destinations")) {
-    require(t->count() == op.x.cols && t->dtype() == op.x.dtype && t->contiguous(),
-            "storeRows.destinations: expected ", op.x.cols, " contiguous ", dtype_name(op.x.dtype),
-            " values each, found ", t->count(), " of ", dtype_name(t->dtype()));
-    destinations.push_back(t->data());
-  }
-  require(static_cast<int64_t>(destinations.size()) == op.x.rows, "storeRows.destinations: expected ",
-          op.x.rows, ", found ", destinations.size());
-  op.destinations = destinations.data();
+  op.y = c.rows("y");
+  op.rows = c.ints("rows", op.x.rows);
   c.run(&OpTable::store_rows, op);
   return info.Env().Undefined();
 }

@@ -313,12 +313,13 @@ void backward_task(const AttentionBackward& op, const Shape& shape, const Task& 
   }
 }
 
-std::vector<Task> forward_tasks(const Shape& shape) {
+std::vector<Task> forward_tasks(const Shape& shape, const int32_t* wanted_from) {
   std::vector<Task> tasks;
   for (int64_t s = 0; s < shape.sequences; ++s) {
     const int64_t tiles = (shape.length(s) + kTile - 1) / kTile;
     for (int64_t g = 0; g < shape.kv_heads; ++g) {
-      for (int64_t t = 0; t < tiles; ++t) tasks.push_back({s, g, t, t + 1, 0, t + 1, false, false, t + 1});
+      for (int64_t t = wanted_from == nullptr ? 0 : wanted_from[s] / kTile; t < tiles; ++t)
+        tasks.push_back({s, g, t, t + 1, 0, t + 1, false, false, t + 1});
     }
   }
   sort_by_cost(tasks);
@@ -353,7 +354,11 @@ void attention_forward(Exec& exec, const AttentionForward& op) {
   const Shape shape = check(op, "attention_forward");
   if (exec.dry) return;
   check_lengths(shape, op.q.rows);
-  const std::vector<Task> tasks = forward_tasks(shape);
+  for (int64_t s = 0; s < shape.sequences && op.wanted_from != nullptr; ++s) {
+    require(op.wanted_from[s] >= 0, "attention_forward: wanted_from[", s, "] is ", op.wanted_from[s],
+            ", expected 0 or more");
+  }
+  const std::vector<Task> tasks = forward_tasks(shape, op.wanted_from);
   const size_t bytes = Scratch::bytes(forward_floats(shape), 8);
   with_activation_type(op.q.dtype, [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;

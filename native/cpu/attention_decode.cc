@@ -32,12 +32,18 @@ FINTUNE_INLINE void score_key(const float* queries, int64_t group, int64_t width
 template <typename T, typename C>
 void decode_task(const AttentionDecode& op, int64_t t, int64_t g, float* memory) {
   const int64_t dim = op.head_dim, group = op.heads / op.kv_heads, width = round_to_vectors(dim),
-                length = op.lengths[t];
+                length = op.lengths[t], ld = op.keys.ld, mask = op.page_tokens - 1;
   float* queries = memory;
   float* out = queries + group * width;
   float* scores = out + group * width;
-  const C* keys = static_cast<const C*>(op.keys[t]) + g * dim;
-  const C* values = static_cast<const C*>(op.values[t]) + g * dim;
+  const C* keys = op.keys.as<C>() + g * dim;
+  const C* values = op.values.as<C>() + g * dim;
+  const int32_t* pages = op.page_table + t * op.max_pages;
+  // Key j, and how many of the keys from j on lie behind one another before `last`.
+  const auto place = [&](int64_t j) {
+    return (pages[j / op.page_tokens] * op.page_tokens + (j & mask)) * ld;
+  };
+  const auto run = [&](int64_t j, int64_t last) { return std::min(last - j, op.page_tokens - (j & mask)); };
   load_tile(row<T>(op.q, t) + g * group * dim, dim, group, dim, op.scale, queries, width);
   std::fill(out, out + group * width, 0.0f);
   float* maximum = scores + group * kKeys;
@@ -48,7 +54,7 @@ void decode_task(const AttentionDecode& op, int64_t t, int64_t g, float* memory)
   for (int64_t first = 0; first < length; first += kKeys) {
     const int64_t n = std::min(kKeys, length - first);
     for (int64_t j = 0; j < n; ++j)
-      score_key(queries, group, width, keys + (first + j) * op.kv_stride, dim, scores + j);
+      score_key(queries, group, width, keys + place(first + j), dim, scores + j);
     for (int64_t r = 0; r < group; ++r) {
       float* s = scores + r * kKeys;
       Vec top = set1(maximum[r]);
@@ -72,9 +78,11 @@ void decode_task(const AttentionDecode& op, int64_t t, int64_t g, float* memory)
       float* o = out + r * width;
       for_vectors(dim, [&](int64_t c, auto whole) {
         Vec y = load(o + c) * set1(factor[0]);
-        const C* v = values + first * op.kv_stride + c;
-        for (int64_t j = 0; j < n; ++j)
-          y = fma(set1(s[j]), load_part(v + j * op.kv_stride, whole, dim - c), y);
+        for (int64_t j = 0; j < n;) {
+          const C* v = values + place(first + j) + c;
+          const int64_t end = j + run(first + j, first + n);
+          for (; j < end; ++j, v += ld) y = fma(set1(s[j]), load_part(v, whole, dim - c), y);
+        }
         store(o + c, y);
       });
     }
@@ -91,20 +99,22 @@ void decode_task(const AttentionDecode& op, int64_t t, int64_t g, float* memory)
 }  // namespace
 
 void attention_decode(Exec& exec, const AttentionDecode& op) {
-  require(op.head_dim > 0 && op.kv_heads > 0 && op.heads > 0 && op.heads % op.kv_heads == 0,
-          "attention_decode: expected heads to be a multiple of kv_heads, found ", op.heads, " and ",
-          op.kv_heads);
+  check_decode(op);
   check_activation(op.q, "attention_decode.q");
   check_shape(op.q, op.q.rows, op.heads * op.head_dim, "attention_decode.q");
   check_like(op.y, op.q, "attention_decode.y");
-  require(op.kv_dtype == DType::F32 || op.kv_dtype == DType::BF16,
-          "attention_decode: caches are f32 or bf16, found ", dtype_name(op.kv_dtype));
-  require(op.kv_stride >= op.kv_heads * op.head_dim, "attention_decode: expected kv_stride of at least ",
-          op.kv_heads * op.head_dim, ", found ", op.kv_stride);
+  require(op.keys.dtype == DType::F32 || op.keys.dtype == DType::BF16,
+          "attention_decode: caches are f32 or bf16, found ", dtype_name(op.keys.dtype));
   if (exec.dry) return;
   for (int64_t t = 0; t < op.q.rows; ++t) {
-    require(op.lengths[t] >= 1, "attention_decode: row ", t, " has length ", op.lengths[t],
-            ", expected at least 1");
+    const int64_t length = op.lengths[t];
+    require(length >= 1 && length <= op.max_pages * op.page_tokens, "attention_decode: row ", t,
+            " has length ", length, ", expected 1 .. ", op.max_pages * op.page_tokens);
+    for (int64_t p = 0; p * op.page_tokens < length; ++p) {
+      const int64_t page = op.page_table[t * op.max_pages + p], pages = op.keys.rows / op.page_tokens;
+      require(page >= 0 && page < pages, "attention_decode: page ", p, " of row ", t, " is ", page,
+              ", expected 0 .. ", pages - 1);
+    }
   }
   const int64_t group = op.heads / op.kv_heads;
   const size_t bytes =
@@ -114,7 +124,7 @@ void attention_decode(Exec& exec, const AttentionDecode& op) {
     exec.threads->parallel_for(op.q.rows * op.kv_heads, [&](int64_t task, int worker) {
       float* memory = static_cast<float*>(exec.threads->scratch(worker, bytes));
       const int64_t t = task / op.kv_heads, g = task % op.kv_heads;
-      if (op.kv_dtype == DType::F32) {
+      if (op.keys.dtype == DType::F32) {
         decode_task<T, float>(op, t, g, memory);
       } else {
         decode_task<T, bf16>(op, t, g, memory);

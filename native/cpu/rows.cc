@@ -57,8 +57,10 @@ void scatter_rows(Exec& exec, const ScatterRows& o) {
 }
 
 void store_rows(Exec& exec, const StoreRows& o) {
+  check("store_rows", o.y, o.x);
   if (exec.dry) return;
-  for_rows(exec, o.x.rows, [&](int64_t t) { std::memcpy(o.destinations[t], row(o.x, t), row_bytes(o.x)); });
+  check_rows("store_rows", o.rows, o.x.rows, o.y.rows);
+  for_rows(exec, o.x.rows, [&](int64_t i) { std::memcpy(row(o.y, o.rows[i]), row(o.x, i), row_bytes(o.x)); });
 }
 
 }  // namespace FINTUNE_ISA

@@ -25,11 +25,6 @@ constexpr int kSpan = 256, kWays = 16;
 constexpr int kHeads = 16;  // of a group that a block takes
 constexpr float kLn2 = 0.6931471805599453f;
 
-struct Cache {
-  const void* keys;
-  const void* values;
-};
-
 // What a way leaves: its largest score, the sum of exp(score - top), and the same sum of the values.
 struct WayStats {
   float top, sum;
@@ -37,8 +32,13 @@ struct WayStats {
 
 struct Decode {
   Heads q, y;
-  const Cache* caches;
+  const void* keys;
+  const void* values;
+  const int32_t* page_table;  // [T, max_pages]
   const int32_t* lengths;
+  int64_t max_pages;
+  int32_t page_shift, page_mask;  // a page holds 1 << page_shift tokens
+  int32_t pages;                  // of the pool
   uint32_t kv_stride;
   int32_t heads, group, dim;
   float scale;
@@ -50,6 +50,28 @@ struct Decode {
 
 GPU_FN int64_t way_place(const Decode& op, int64_t row, int head, int way) {
   return (row * op.heads + head) * kWays + way;
+}
+
+// The tokens of one row's sequence. A page beyond the pool would be the caller's fault; it reads the last
+// one.
+struct Pages {
+  const int32_t* table;
+  int32_t shift, mask, last;
+  GPU_FN explicit Pages(const Decode& op, int64_t row)
+      : table(op.page_table + row * op.max_pages),
+        shift(op.page_shift),
+        mask(op.page_mask),
+        last(op.pages - 1) {}
+  // The row of the pool where token `index` lies. Its neighbours follow it up to the end of the page.
+  GPU_FN uint64_t at(int index) const {
+    const int page = gpu::min(gpu::max(table[index >> shift], 0), last);
+    return (static_cast<uint64_t>(static_cast<uint32_t>(page)) << shift) +
+           static_cast<uint64_t>(static_cast<uint32_t>(index & mask));
+  }
+};
+
+GPU_FN int length_of(const Decode& op, int64_t row) {
+  return gpu::min(op.lengths[row], static_cast<int32_t>(op.max_pages << op.page_shift));
 }
 
 // Eight neighbours of a row of `dim` elements of 16 bits, zeros beyond.
@@ -85,7 +107,7 @@ struct DecodeWarp {
     sum[0] = sum[1] = 0.0f;
   }
 
-  // Keys first .. first + 15 of `length`.
+  // Keys first .. first + 15 of `length`, which lie on one page; keys and values are the first one's.
   GPU_FN void add(const Decode& op, const T* keys, const T* values, const uint32_t (&q)[kDim / 16][4],
                   int first, int length, float c) {
     const int g = gpu::lane() / 4, t = gpu::lane() % 4;
@@ -95,7 +117,7 @@ struct DecodeWarp {
       const int key = first + 8 * n + g;
 #pragma unroll
       for (int b = 0; b < kDim / 32; ++b) {
-        k[n][b] = load_chunk(keys + static_cast<uint64_t>(static_cast<uint32_t>(key)) * op.kv_stride,
+        k[n][b] = load_chunk(keys + static_cast<uint64_t>(static_cast<uint32_t>(key - first)) * op.kv_stride,
                              32 * b + 8 * t, op.dim, op.wide, key < length);
       }
     }
@@ -104,8 +126,9 @@ struct DecodeWarp {
       const int key = first + 8 * (i / 2) + 2 * t + i % 2;
 #pragma unroll
       for (int b = 0; b < kDim / 64; ++b) {
-        v[i][b] = load_chunk(values + static_cast<uint64_t>(static_cast<uint32_t>(key)) * op.kv_stride,
-                             64 * b + 8 * g, op.dim, op.wide, key < length);
+        v[i][b] =
+            load_chunk(values + static_cast<uint64_t>(static_cast<uint32_t>(key - first)) * op.kv_stride,
+                       64 * b + 8 * g, op.dim, op.wide, key < length);
       }
     }
     float s[2][4];
@@ -193,7 +216,7 @@ void decode_kernel(Decode op) {
     const int part = gpu::block_x() % parts, kv_head = gpu::block_x() / parts % kv_heads;
     const int64_t row = gpu::block_x() / (parts * kv_heads);
     const int way = gpu::block_y();
-    const int length = op.lengths[row], spans = (length + kSpan - 1) / kSpan;
+    const int length = length_of(op, row), spans = (length + kSpan - 1) / kSpan;
     if (way >= spans) return;
     const int first_head = kv_head * op.group + part * kHeads;
     const int heads = gpu::min(kHeads, op.group - part * kHeads);
@@ -211,8 +234,9 @@ void decode_kernel(Decode op) {
         for (int i = 0; i < 4; ++i) q[2 * b + i / 2][2 * (i % 2) + half] = chunk.w[i];
       }
     }
-    const T* keys = static_cast<const T*>(op.caches[row].keys) + kv_head * op.dim;
-    const T* values = static_cast<const T*>(op.caches[row].values) + kv_head * op.dim;
+    const T* keys = static_cast<const T*>(op.keys) + kv_head * op.dim;
+    const T* values = static_cast<const T*>(op.values) + kv_head * op.dim;
+    const Pages pages(op, row);
     DecodeWarp<T, kFamily, kDim> own;
     own.clear();
 #pragma unroll 1
@@ -220,7 +244,8 @@ void decode_kernel(Decode op) {
       const int last = gpu::min(length, (span + 1) * kSpan);
 #pragma unroll 1
       for (int first = span * kSpan + 16 * gpu::warp(); first < last; first += 16 * kWarps) {
-        own.add(op, keys, values, q, first, length, op.scale * kLog2E);
+        const uint64_t place = pages.at(first) * op.kv_stride;
+        own.add(op, keys + place, values + place, q, first, length, op.scale * kLog2E);
       }
     }
 
@@ -271,13 +296,14 @@ void plain_decode_kernel(Decode op) {
   const int head = gpu::block_x() % op.heads, kv_head = head / op.group;
   const int64_t row = gpu::block_x() / op.heads;
   const int way = gpu::block_y();
-  const int length = op.lengths[row], spans = (length + kSpan - 1) / kSpan;
+  const int length = length_of(op, row), spans = (length + kSpan - 1) / kSpan;
   if (way >= spans) return;
   float* const scores = gpu::shared<float>();
   float* const query = scores + kSpan;
   float* const out = query + op.dim;
-  const void* keys = at_byte(op.caches[row].keys, kv_head * op.dim, op.kv_dtype);
-  const void* values = at_byte(op.caches[row].values, kv_head * op.dim, op.kv_dtype);
+  const void* keys = at_byte(op.keys, kv_head * op.dim, op.kv_dtype);
+  const void* values = at_byte(op.values, kv_head * op.dim, op.kv_dtype);
+  const Pages pages(op, row);
   for (int c = gpu::thread(); c < op.dim; c += kThreads) {
     query[c] = load_value(op.q.data, row * op.q.ld + head * op.dim + c, op.dtype);
     out[c] = 0.0f;
@@ -287,7 +313,7 @@ void plain_decode_kernel(Decode op) {
     const int first = span * kSpan, n = gpu::min(kSpan, length - first);
     GPU_BARRIER();  // the query lies there; the scores before are used up
     for (int j = gpu::warp(); j < n; j += kWarps) {
-      const void* key = at_byte(keys, static_cast<int64_t>(first + j) * op.kv_stride, op.kv_dtype);
+      const void* key = at_byte(keys, static_cast<int64_t>(pages.at(first + j) * op.kv_stride), op.kv_dtype);
       float dot = 0.0f;
       for (int c = gpu::lane(); c < op.dim; c += 32) {
         dot = gpu::fma(query[c], load_value(key, c, op.kv_dtype), dot);
@@ -306,7 +332,7 @@ void plain_decode_kernel(Decode op) {
     for (int c = gpu::thread(); c < op.dim; c += kThreads) {
       float total = out[c] * factor;
       for (int j = 0; j < n; ++j) {
-        const int64_t at = static_cast<int64_t>(first + j) * op.kv_stride + c;
+        const int64_t at = static_cast<int64_t>(pages.at(first + j) * op.kv_stride) + c;
         total = gpu::fma(gpu::exp(scores[j] - now), load_value(values, at, op.kv_dtype), total);
       }
       out[c] = total;
@@ -325,7 +351,7 @@ void merge_kernel(Decode op, int64_t rows) {
   const int64_t row = item / op.heads;
   const int head = static_cast<int>(item % op.heads);
   if (row >= rows) return;
-  const int spans = (op.lengths[row] + kSpan - 1) / kSpan, ways = gpu::min(spans, kWays);
+  const int spans = (length_of(op, row) + kSpan - 1) / kSpan, ways = gpu::min(spans, kWays);
   if (spans <= 1) return;
   const WayStats* stats = op.stats + way_place(op, row, head, 0);
   float top = -kInfinity, sum = 0.0f;
@@ -374,45 +400,43 @@ void launch_decode(Exec& exec, const Decode& op, int64_t rows) {
 
 void attention_decode(Exec& exec, const AttentionDecode& op) {
   using namespace attention;
-  require(op.head_dim > 0 && op.kv_heads > 0 && op.heads > 0 && op.heads % op.kv_heads == 0,
-          "attention_decode: expected heads to be a multiple of kv_heads, found ", op.heads, " and ",
-          op.kv_heads);
+  check_decode(op);
   require(op.head_dim <= kWidestHead, "attention_decode: head_dim of at most ", kWidestHead,
           " on this device, found ", op.head_dim);
   check_view(op.q, op.q.rows, op.heads * op.head_dim, op.q.dtype, "attention_decode.q");
   check_view(op.y, op.q.rows, op.q.cols, op.q.dtype, "attention_decode.y");
-  require(op.q.dtype != DType::I32 && op.kv_dtype != DType::I32,
+  require(op.q.dtype != DType::I32 && op.keys.dtype != DType::I32,
           "attention_decode: queries and caches are f32, bf16 or f16");
-  require(op.kv_stride >= op.kv_heads * op.head_dim && op.kv_stride <= kLargestStride,
-          "attention_decode: expected kv_stride of at least ", op.kv_heads * op.head_dim, ", found ",
-          op.kv_stride);
+  require(op.keys.ld <= kLargestStride && op.keys.rows <= std::numeric_limits<int32_t>::max(),
+          "attention_decode: a pool of ", op.keys.rows, " rows with a leading dimension of ", op.keys.ld,
+          " is too large");
   const ArenaScope scope(*exec.arena);
   const int64_t rows = op.q.rows;
   Decode decode{};
   decode.q = heads_of(op.q);
   decode.y = heads_of(op.y);
-  decode.wide = op.head_dim % 8 == 0 && gpu::aligned16(op.q.data, op.q.ld, 2);
-  std::vector<Cache> caches(static_cast<size_t>(rows));
-  for (int64_t t = 0; t < rows && !exec.dry; ++t) {
-    caches[static_cast<size_t>(t)] = Cache{op.keys[t], op.values[t]};
-    for (const void* p : {op.keys[t], op.values[t]}) {
-      decode.wide = decode.wide && gpu::aligned16(p, op.kv_stride, 2);
-    }
-  }
-  decode.caches = to_device(exec, caches.data(), rows);
+  decode.wide = op.head_dim % 8 == 0 && gpu::aligned16(op.q.data, op.q.ld, 2) &&
+                gpu::aligned16(op.keys.data, op.keys.ld, 2) && gpu::aligned16(op.values.data, op.keys.ld, 2);
+  decode.keys = op.keys.data;
+  decode.values = op.values.data;
+  decode.page_table = op.page_table;
+  decode.max_pages = op.max_pages;
+  decode.page_mask = static_cast<int32_t>(op.page_tokens - 1);
+  while (int64_t{1} << decode.page_shift < op.page_tokens) ++decode.page_shift;
+  decode.pages = static_cast<int32_t>(op.keys.rows / op.page_tokens);
   decode.lengths = op.lengths;
-  decode.kv_stride = static_cast<uint32_t>(op.kv_stride);
+  decode.kv_stride = static_cast<uint32_t>(op.keys.ld);
   decode.heads = static_cast<int32_t>(op.heads);
   decode.group = static_cast<int32_t>(op.heads / op.kv_heads);
   decode.dim = static_cast<int32_t>(op.head_dim);
   decode.scale = op.scale;
   decode.dtype = op.q.dtype;
-  decode.kv_dtype = op.kv_dtype;
+  decode.kv_dtype = op.keys.dtype;
   const int64_t ways = rows * op.heads * kWays;
   decode.stats = static_cast<WayStats*>(
       exec.arena->alloc(static_cast<size_t>(ways) * sizeof(WayStats), MemoryKind::Workspace));
   decode.sums = exec.arena->floats(ways * op.head_dim, MemoryKind::Workspace);
-  if (op.kv_dtype == op.q.dtype && on_tensor_cores(exec, op.q.dtype, op.head_dim)) {
+  if (op.keys.dtype == op.q.dtype && on_tensor_cores(exec, op.q.dtype, op.head_dim)) {
     if (op.q.dtype == DType::BF16) {
       launch_decode<bf16>(exec, decode, rows);
     } else {

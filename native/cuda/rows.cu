@@ -76,12 +76,6 @@ void scatter_kernel(ByteRows x, const int32_t* rows, ByteRows y) {
   if (to >= 0 && to < y.rows) copy_row<Unit>(row(y, to), row(x, gpu::block_x()), x.bytes);
 }
 
-template <class Unit>
-GPU_KERNEL(kThreads, 8)
-void store_kernel(ByteRows x, void* const* destinations) {
-  copy_row<Unit>(static_cast<char*>(destinations[gpu::block_x()]), row(x, gpu::block_x()), x.bytes);
-}
-
 bool by_16(const View& v) {
   const size_t size = dtype_size(v.dtype);
   return gpu::aligned16(v.data, v.ld, size) && static_cast<size_t>(v.cols) * size % 16 == 0;
@@ -128,14 +122,11 @@ void scatter_rows(Exec& exec, const ScatterRows& o) {
 }
 
 void store_rows(Exec& exec, const StoreRows& o) {
-  const ArenaScope scope(*exec.arena);
-  bool sixteen = by_16(o.x);
-  for (int64_t t = 0; t < o.x.rows; ++t) sixteen = sixteen && gpu::aligned16(o.destinations[t], 0, 1);
-  void* const* destinations = to_device(exec, o.destinations, o.x.rows);
-  with_unit(sixteen, o.x.dtype, [&](auto* unit) {
+  check("store_rows", o.y, o.x);
+  with_unit(by_16(o.x) && by_16(o.y), o.x.dtype, [&](auto* unit) {
     using Unit = std::remove_pointer_t<decltype(unit)>;
-    launch(exec, "store_rows", store_kernel<Unit>, one_block_a_row(o.x.rows), kThreads, 0, byte_rows(o.x),
-           destinations);
+    launch(exec, "store_rows", scatter_kernel<Unit>, one_block_a_row(o.x.rows), kThreads, 0, byte_rows(o.x),
+           o.rows, byte_rows(o.y));
   });
 }
 

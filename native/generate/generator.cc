@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
+#include <numeric>
 
 #include "generate/batcher.h"
 #include "generate/kv_cache.h"
@@ -31,6 +33,7 @@ void check_request(const ModelConfig& config, const GenerateRequest& r) {
   require(r.max_new_tokens >= 0, "maxNewTokens must be 0 or more, found ", r.max_new_tokens);
   require(r.max_batch > 0, "maxBatch must be positive, found ", r.max_batch);
   require(r.prefill_tokens > 0, "prefillTokens must be positive, found ", r.prefill_tokens);
+  require(r.cache_tokens >= 0, "cacheTokens must be 0 or more, found ", r.cache_tokens);
   const size_t prompts = r.cu_seqlens.size() - 1;
   require(r.streams.size() == prompts, "expected one stream a prompt, ", prompts, ", found ",
           r.streams.size());
@@ -43,13 +46,25 @@ void check_request(const ModelConfig& config, const GenerateRequest& r) {
   }
 }
 
-// Longest prompt with all new tokens but the last, which is never fed back.
-int64_t longest_sequence(const GenerateRequest& r) {
-  int64_t longest = 0;
+// Pages of the cache: as many as were asked for, or what the longest sequences that can be at work at once
+// come to need, with room for common prefixes that none of them uses at the moment (no more than as much
+// again).
+int64_t cache_pages(const GenerateRequest& r, int64_t common_pages) {
+  std::vector<int64_t> pages;
   for (size_t i = 0; i + 1 < r.cu_seqlens.size(); ++i) {
-    longest = std::max<int64_t>(longest, r.cu_seqlens[i + 1] - r.cu_seqlens[i]);
+    const int64_t length = r.cu_seqlens[i + 1] - r.cu_seqlens[i];
+    const int64_t stored = Batcher::stored_tokens(length, r.max_new_tokens);
+    require(r.cache_tokens == 0 || pages_for(stored) * kPageTokens <= r.cache_tokens, "prompt ", i, " has ",
+            length, " tokens, with ", r.max_new_tokens, " new ones it takes ",
+            pages_for(stored) * kPageTokens, " tokens of the key/value cache in pages of ", kPageTokens,
+            "; cacheTokens is ", r.cache_tokens);
+    pages.push_back(pages_for(stored));
   }
-  return longest + std::max<int64_t>(r.max_new_tokens, 1) - 1;
+  if (r.cache_tokens > 0) return r.cache_tokens / kPageTokens;
+  std::sort(pages.begin(), pages.end(), std::greater<int64_t>());
+  pages.resize(static_cast<size_t>(std::min<int64_t>(r.max_batch, static_cast<int64_t>(pages.size()))));
+  const int64_t most = std::accumulate(pages.begin(), pages.end(), int64_t{0});
+  return most + std::min(most, common_pages);
 }
 
 class Generating {
@@ -61,11 +76,15 @@ class Generating {
         listener_(listener),
         aborted_(aborted),
         decoder_(model.decoder(request.adapters)),
-        slots_(std::min<int64_t>(request.max_batch, static_cast<int64_t>(request.cu_seqlens.size()) - 1)),
-        cache_(model.config(), model.compute(), slots_, longest_sequence(request), model.device()),
-        batcher_(request.ids, request.cu_seqlens, slots_, request.prefill_tokens) {}
+        batcher_(request.ids, request.cu_seqlens,
+                 Batcher::Limits{request.max_batch, request.prefill_tokens, request.max_new_tokens}, pool_,
+                 request.prefix_sharing),
+        pages_(cache_pages(request, batcher_.common_pages())),
+        cache_(model.config(), model.compute(), pages_, model.device()) {
+    pool_.open(pages_);
+  }
 
-  void run() {
+  GenerateStatistics run() {
     while (!batcher_.done()) {
       for (std::vector<Sequence> entering = batcher_.admit(); !entering.empty();
            entering = batcher_.admit()) {
@@ -79,17 +98,27 @@ class Generating {
       for (Sequence& sequence : running) keep_or_finish(sequence);
     }
     if (listener_.tokens) listener_.tokens(total_);
+    GenerateStatistics statistics;
+    statistics.prompt_tokens = static_cast<int64_t>(request_.ids.size());
+    statistics.shared_tokens = shared_;
+    statistics.generated_tokens = total_;
+    statistics.cache_tokens = pages_ * kPageTokens;
+    return statistics;
   }
 
  private:
   void prefill(std::vector<Sequence>& sequences) {
-    std::vector<int32_t> ids, cu{0}, last;
+    std::vector<int32_t> ids, positions, cu{0}, last;
+    int64_t context = 0;
     for (const Sequence& s : sequences) {
-      ids.insert(ids.end(), s.tokens.begin(), s.tokens.end());
+      const int32_t shared = static_cast<int32_t>(s.shared), length = static_cast<int32_t>(s.tokens.size());
+      ids.insert(ids.end(), s.tokens.begin() + shared, s.tokens.end());
+      for (int32_t t = shared; t < length; ++t) positions.push_back(t);
       cu.push_back(static_cast<int32_t>(ids.size()));
       last.push_back(cu.back() - 1);
+      context += length;
+      shared_ += shared;
     }
-    const std::vector<int32_t> positions = sequence_positions(cu);
     PackedBatch batch;
     batch.ids = ids.data();
     batch.positions = positions.data();
@@ -98,6 +127,7 @@ class Generating {
     batch.sequences = static_cast<int64_t>(sequences.size());
     batch.rows = last.data();
     batch.row_count = batch.sequences;
+    batch.context = context;
     pass(batch, sequences, false);
   }
 
@@ -119,10 +149,10 @@ class Generating {
 
   // Computes one batch and appends the token drawn to each of its sequences.
   void pass(const PackedBatch& batch, std::vector<Sequence>& sequences, bool decoding) {
-    std::vector<int> slots;
+    std::vector<const std::vector<int32_t>*> pages;
     std::vector<SampleRow> rows;
     for (const Sequence& s : sequences) {
-      slots.push_back(s.slot);
+      pages.push_back(&s.pages);
       SampleRow row;
       if (request_.sampling.repetition_penalty != 1) {
         row.seen = s.tokens.data();
@@ -134,7 +164,7 @@ class Generating {
       row.prompt = s.prompt;
       rows.push_back(row);
     }
-    const KvCacheView& view = cache_.view(slots);
+    const KvCacheView& view = cache_.view(pages);
     std::vector<int32_t> tokens(sequences.size());
     model_.run(aborted_, [&](Exec& exec) {
       Sample op{};
@@ -178,26 +208,27 @@ class Generating {
   const GenerateListener& listener_;
   const std::atomic<bool>* aborted_;
   Decoder decoder_;
-  int64_t slots_;
-  KvCache cache_;
+  PagePool pool_;
   Batcher batcher_;
-  int64_t total_ = 0;
+  int64_t pages_;
+  KvCache cache_;
+  int64_t total_ = 0, shared_ = 0;
   std::chrono::steady_clock::time_point reported_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace
 
-void generate(Model& model, const GenerateRequest& request, const GenerateListener& listener,
-              const std::atomic<bool>* aborted) {
+GenerateStatistics generate(Model& model, const GenerateRequest& request, const GenerateListener& listener,
+                            const std::atomic<bool>* aborted) {
   check_request(model.config(), request);
   if (request.max_new_tokens == 0) {
     for (size_t i = 0; i + 1 < request.cu_seqlens.size(); ++i) {
       listener.finished(Generation{static_cast<int64_t>(i), {}, false});
     }
-    return;
+    return GenerateStatistics();
   }
   const Model::Lock lock = model.acquire(aborted);
-  Generating(model, request, listener, aborted).run();
+  return Generating(model, request, listener, aborted).run();
 }
 
 std::vector<float> next_token_distribution(Model& model, const std::vector<int32_t>& ids,
@@ -246,13 +277,19 @@ MemoryPlan plan_generation(Model& model, int64_t max_batch, int64_t prompt_token
   const Decoder decoder = model.decoder();
   const auto measure = [&](int64_t tokens, int64_t sequences, bool decoding) {
     return model.measure([&](Exec& exec) {
+      const int32_t none = 0;  // stands for arrays, which a plan does not read
       PackedBatch batch;
       batch.tokens = tokens;
       batch.sequences = sequences;
-      const int32_t none = 0;
       batch.rows = decoding ? nullptr : &none;
       batch.row_count = sequences;
-      const KvCacheView cache;
+      KvCacheView cache;
+      cache.page_tokens = kPageTokens;
+      cache.max_pages = pages_for(longest);
+      cache.tokens = max_batch * cache.max_pages * kPageTokens;
+      cache.pool = View(nullptr, model.compute(), model.config().num_layers * 2 * cache.tokens,
+                        model.config().kv_size());
+      cache.page_table = &none;
       SampleRow row;
       row.seen_count = longest;
       const std::vector<SampleRow> rows(static_cast<size_t>(sequences), row);
@@ -274,7 +311,7 @@ MemoryPlan plan_generation(Model& model, int64_t max_batch, int64_t prompt_token
   const auto add = [&](MemoryKind kind, size_t bytes) { plan[static_cast<size_t>(kind)] += bytes; };
   add(MemoryKind::Weights, model.weights().bytes());
   add(MemoryKind::Adapters, model.adapters().bytes());
-  add(MemoryKind::KvCache, KvCache::bytes(model.config(), model.compute(), max_batch, longest));
+  add(MemoryKind::KvCache, KvCache::bytes(model.config(), model.compute(), max_batch * pages_for(longest)));
   return plan;
 }
 

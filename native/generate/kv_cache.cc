@@ -1,34 +1,32 @@
-// KvCache: one block a slot.
+// KvCache: the block, and page tables of batches.
 #include "generate/kv_cache.h"
+
+#include <algorithm>
 
 namespace fintune {
 
-size_t KvCache::bytes(const ModelConfig& config, DType type, int64_t slots, int64_t capacity) {
-  return static_cast<size_t>(slots * config.num_layers * 2 * capacity * config.kv_size()) * dtype_size(type);
+size_t KvCache::bytes(const ModelConfig& config, DType type, int64_t pages) {
+  return static_cast<size_t>(pages * kPageTokens * config.num_layers * 2 * config.kv_size()) *
+         dtype_size(type);
 }
 
-KvCache::KvCache(const ModelConfig& config, DType type, int64_t slots, int64_t capacity, Device& device)
-    : row_bytes_(static_cast<size_t>(config.kv_size()) * dtype_size(type)),
-      layers_(config.num_layers),
-      capacity_(capacity) {
-  for (int64_t s = 0; s < slots; ++s) slots_.emplace_back(bytes(config, type, 1, capacity), device);
+KvCache::KvCache(const ModelConfig& config, DType type, int64_t pages, Device& device)
+    : memory_(bytes(config, type, pages), device) {
+  view_.tokens = pages * kPageTokens;
+  view_.page_tokens = kPageTokens;
+  view_.pool = View(memory_.data(), type, config.num_layers * 2 * view_.tokens, config.kv_size());
 }
 
-const KvCacheView& KvCache::view(const std::vector<int>& slots) {
-  const size_t half = static_cast<size_t>(capacity_) * row_bytes_;
-  keys_.clear();
-  values_.clear();
-  for (int64_t layer = 0; layer < layers_; ++layer) {
-    for (int slot : slots) {
-      char* layer_begin = slots_.at(static_cast<size_t>(slot)).data() + static_cast<size_t>(layer) * 2 * half;
-      keys_.push_back(layer_begin);
-      values_.push_back(layer_begin + half);
-    }
+const KvCacheView& KvCache::view(const std::vector<const std::vector<int32_t>*>& pages) {
+  size_t most = 1;
+  for (const std::vector<int32_t>* p : pages) most = std::max(most, p->size());
+  table_.clear();
+  for (const std::vector<int32_t>* p : pages) {
+    table_.insert(table_.end(), p->begin(), p->end());
+    table_.resize(table_.size() + most - p->size(), 0);
   }
-  capacities_.assign(slots.size(), static_cast<int32_t>(capacity_));
-  view_.k = keys_.data();
-  view_.v = values_.data();
-  view_.capacity = capacities_.data();
+  view_.max_pages = static_cast<int64_t>(most);
+  view_.page_table = table_.data();
   return view_;
 }
 

@@ -4,29 +4,26 @@
 #include <vector>
 
 #include "core/buffer.h"
+#include "generate/pages.h"
 #include "model/decoder.h"
 
 namespace fintune {
 
-// A fixed number of slots, each with room for the same number of tokens of one sequence. On the host, pages
-// of a slot are touched only as far as its sequences reach.
+// One block of pages of kPageTokens tokens, taken before the first token is computed. On the host, memory is
+// touched only as far as pages are used.
 class KvCache {
  public:
   // `type`: the activation type. Throws OutOfMemory.
-  KvCache(const ModelConfig& config, DType type, int64_t slots, int64_t capacity, Device& device);
+  KvCache(const ModelConfig& config, DType type, int64_t pages, Device& device);
 
-  static size_t bytes(const ModelConfig& config, DType type, int64_t slots, int64_t capacity);
+  static size_t bytes(const ModelConfig& config, DType type, int64_t pages);
 
-  // For a batch whose sequence s lies in slots[s]. Valid until the next call.
-  const KvCacheView& view(const std::vector<int>& slots);
+  // For a batch whose sequence s has pages[s], which may be of different numbers. Valid until the next call.
+  const KvCacheView& view(const std::vector<const std::vector<int32_t>*>& pages);
 
  private:
-  size_t row_bytes_;
-  int64_t layers_;
-  int64_t capacity_;
-  std::vector<Buffer> slots_;  // each [layers][keys, values][capacity, G*K]
-  std::vector<void*> keys_, values_;
-  std::vector<int32_t> capacities_;
+  Buffer memory_;
+  std::vector<int32_t> table_;
   KvCacheView view_;
 };
 

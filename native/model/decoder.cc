@@ -6,7 +6,6 @@
 #include "model/staging.h"
 
 namespace fintune {
-
 using decoder::add_residual;
 using decoder::check_abort;
 using decoder::heads_as_rows;
@@ -155,43 +154,36 @@ void Decoder::rotate(Exec& exec, const StagedBatch& staged, View x, int64_t head
   ops_.rope(exec, op);
 }
 
-StagedBatch Decoder::stage(Exec& exec, const PackedBatch& batch, bool decoding) const {
+StagedBatch Decoder::stage(Exec& exec, const PackedBatch& batch, const KvCacheView* cache) const {
   StagedBatch on;
   on.ids = staged(exec, batch.ids, batch.tokens);
   on.positions = staged(exec, batch.positions, batch.tokens);
   on.cu_seqlens = staged(exec, batch.cu_seqlens, batch.sequences + 1);
   on.rows = staged(exec, batch.rows, batch.row_count);
-  if (!decoding) return on;
-  require(batch.tokens == batch.sequences, "decoding takes one token a sequence, found ", batch.tokens,
-          " tokens of ", batch.sequences, " sequences");
-  const size_t bytes = static_cast<size_t>(batch.tokens) * sizeof(int32_t);
-  void* const lengths = exec.arena->alloc(bytes, MemoryKind::Workspace);
-  on.lengths = static_cast<const int32_t*>(lengths);
-  if (exec.dry) return on;
-  std::vector<int32_t> values(batch.positions, batch.positions + batch.tokens);
-  for (int32_t& length : values) ++length;
-  exec.device->upload(lengths, values.data(), bytes);
+  if (cache != nullptr) decoder::stage_cache(exec, batch, *cache, on);
   return on;
 }
 
-// Writes the keys and values of the batch's tokens at their positions.
-void Decoder::store_in_cache(Exec& exec, const PackedBatch& batch, int64_t layer, const LayerActivations& a,
-                             const KvCacheView& cache) const {
-  const size_t row = static_cast<size_t>(config_.kv_size()) * dtype_size(a.k.dtype);
-  std::vector<void*> to_k(static_cast<size_t>(batch.tokens)), to_v(to_k.size());
-  for (int64_t s = 0; s < batch.sequences && !exec.dry; ++s) {
-    const size_t place = static_cast<size_t>(layer * batch.sequences + s);
-    for (int32_t t = batch.cu_seqlens[s]; t < batch.cu_seqlens[s + 1]; ++t) {
-      const int32_t position = batch.positions[t];
-      require(position < cache.capacity[s], "the cache of sequence ", s, " holds ", cache.capacity[s],
-              " tokens, found position ", position);
-      const size_t offset = static_cast<size_t>(position) * row;
-      to_k[static_cast<size_t>(t)] = static_cast<char*>(cache.k[place]) + offset;
-      to_v[static_cast<size_t>(t)] = static_cast<char*>(cache.v[place]) + offset;
-    }
-  }
-  ops_.store_rows(exec, StoreRows{a.k, to_k.data()});
-  ops_.store_rows(exec, StoreRows{a.v, to_v.data()});
+float Decoder::scale() const {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
+}
+
+void Decoder::attend(Exec& exec, const int32_t* starts, int64_t sequences, const LayerActivations& a,
+                     const int32_t* wanted_from) const {
+  AttentionForward op{};
+  op.q = a.q;
+  op.k = a.k;
+  op.v = a.v;
+  op.cu_seqlens = starts;
+  op.sequences = sequences;
+  op.heads = config_.num_heads;
+  op.kv_heads = config_.num_kv_heads;
+  op.head_dim = config_.head_dim;
+  op.scale = scale();
+  op.y = a.attention;
+  op.lse = a.lse;
+  op.wanted_from = wanted_from;
+  ops_.attention_forward(exec, op);
 }
 
 // From the residual stream x (+ delta) to the output projection, written to `out`.
@@ -215,36 +207,16 @@ void Decoder::attention_part(Exec& exec, const PackedBatch& batch, const StagedB
   rotate(exec, staged, a.q, c.num_heads, false);
   rotate(exec, staged, a.k, c.num_kv_heads, false);
 
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)));
-  if (cache != nullptr) store_in_cache(exec, batch, layer, a, *cache);
+  if (cache != nullptr) {
+    ops_.store_rows(exec, StoreRows{a.k, staged.store_rows, cache->keys(layer)});
+    ops_.store_rows(exec, StoreRows{a.v, staged.store_rows, cache->values(layer)});
+  }
   if (cache != nullptr && exec.rowwise) {
-    AttentionDecode op{};
-    op.q = a.q;
-    op.keys = exec.dry ? nullptr : cache->k + layer * batch.sequences;
-    op.values = exec.dry ? nullptr : cache->v + layer * batch.sequences;
-    op.lengths = staged.lengths;
-    op.kv_dtype = a.k.dtype;
-    op.kv_stride = c.kv_size();
-    op.heads = c.num_heads;
-    op.kv_heads = c.num_kv_heads;
-    op.head_dim = c.head_dim;
-    op.scale = scale;
-    op.y = a.attention;
-    ops_.attention_decode(exec, op);
+    attend_cache(exec, staged, layer, a, *cache);
+  } else if (cache != nullptr && batch.context > batch.tokens) {
+    attend_context(exec, batch, staged, layer, a, *cache);
   } else {
-    AttentionForward op{};
-    op.q = a.q;
-    op.k = a.k;
-    op.v = a.v;
-    op.cu_seqlens = staged.cu_seqlens;
-    op.sequences = batch.sequences;
-    op.heads = c.num_heads;
-    op.kv_heads = c.num_kv_heads;
-    op.head_dim = c.head_dim;
-    op.scale = scale;
-    op.y = a.attention;
-    op.lse = a.lse;
-    ops_.attention_forward(exec, op);
+    attend(exec, staged.cu_seqlens, batch.sequences, a);
   }
   apply(exec, layer, Site::O, a.attention, out, u(Site::O), dropout);
 }
@@ -272,7 +244,7 @@ View Decoder::forward(Exec& exec, const PackedBatch& batch, Activations* keep,
     rope_.ensure(*std::max_element(batch.positions, batch.positions + tokens) + int64_t{1});
   }
   const LoraDropout* dropout = keep != nullptr && keep->dropout.p > 0 ? &keep->dropout : nullptr;
-  const StagedBatch staged = stage(exec, batch, cache != nullptr && exec.rowwise);
+  const StagedBatch staged = stage(exec, batch, cache);
   if (keep != nullptr) keep->staged = staged;
   if (keep != nullptr) {
     keep->layers.clear();

@@ -26,6 +26,9 @@ struct PackedBatch {
   // it.
   const int32_t* rows = nullptr;
   int64_t row_count = 0;
+  // Prefill with a cache: tokens of all sequences, those included that the cache holds already. A sequence
+  // then begins at the position of its first token here, a multiple of 32.
+  int64_t context = 0;
 
   int64_t outputs() const { return rows == nullptr ? tokens : row_count; }
 };
@@ -36,7 +39,16 @@ struct StagedBatch {
   const int32_t* positions = nullptr;
   const int32_t* cu_seqlens = nullptr;
   const int32_t* rows = nullptr;
-  const int32_t* lengths = nullptr;  // [T] decoding: tokens of each sequence, the new one included
+  const int32_t* lengths = nullptr;     // [T] decoding: tokens of each sequence, the new one included
+  const int32_t* page_table = nullptr;  // [N, max_pages] decoding
+  const int32_t* store_rows = nullptr;  // [T] where each token's keys and values go in the pool
+  // Prefill of what follows a shared prefix: the batch with the prefixes in it. Where its keys lie in the
+  // pool [context], which of its tokens are the batch's [T], its sequences' starts [N + 1], and the length of
+  // each prefix [N].
+  const int32_t* context_rows = nullptr;
+  const int32_t* own_rows = nullptr;
+  const int32_t* context_starts = nullptr;
+  const int32_t* prefixes = nullptr;
 };
 
 // What the backward pass keeps: everything, what is dear to compute (norms and SwiGLU are done again), or
@@ -75,13 +87,20 @@ struct Activations {
   float* final_rstd = nullptr;
 };
 
-// Keys and values of earlier tokens. For each sequence of the batch and each layer, [capacity, G*K] rows of
-// the activation type; the decoder writes the rows of the new tokens at their positions.
+// Keys and values of earlier tokens, in pages of a pool that all layers cut alike; the decoder writes those
+// of the new tokens at their positions. Pages that several sequences share are whole pages of a common
+// beginning, which no sequence writes to again.
 struct KvCacheView {
-  // k[layer * sequences + s], v[...]: first row of sequence s.
-  void* const* k = nullptr;
-  void* const* v = nullptr;
-  const int32_t* capacity = nullptr;  // [sequences], rows
+  // [layers * 2 * tokens, G*K] of the activation type: keys of layer 0, values of layer 0, keys of layer 1
+  // ...
+  View pool;
+  int64_t tokens = 0;  // of the pool: its pages times page_tokens
+  int64_t page_tokens = 0;
+  int64_t max_pages = 0;
+  const int32_t* page_table = nullptr;  // [N, max_pages] on the host: the pages of each sequence of the batch
+
+  View keys(int64_t layer) const { return pool.slice(2 * layer * tokens, tokens); }
+  View values(int64_t layer) const { return pool.slice((2 * layer + 1) * tokens, tokens); }
 };
 
 class Decoder {
@@ -94,9 +113,9 @@ class Decoder {
 
   // Final hidden states after the last norm, [outputs, D] activation type, allocated in exec.arena (kept
   // until the caller releases). `keep` null: inference, layers' memory is reused. cache null: no cache. With
-  // a cache and exec.rowwise false, all sequences start at position 0 (prefill); with exec.rowwise true,
-  // every sequence has exactly one token, which follows what its cache holds (decoding). Throws Aborted
-  // between layers.
+  // a cache and exec.rowwise false, sequences start anew or after a prefix that the cache holds or that
+  // another sequence of the batch computes (prefill); with exec.rowwise true, every sequence has exactly one
+  // token, which follows what its cache holds (decoding). Throws Aborted between layers.
   View forward(Exec& exec, const PackedBatch& batch, Activations* keep, const KvCacheView* cache) const;
 
   // Adds the gradients of what trains, given the gradient of what forward returned. Both `dhidden` and the
@@ -128,12 +147,17 @@ class Decoder {
   void apply(Exec& exec, int64_t layer, Site site, View x, View y, View u, const LoraDropout* dropout) const;
   void apply_backward(Exec& exec, int64_t layer, Site site, View dy, View x, View u, View dx, bool accumulate,
                       const LoraDropout& dropout, Gradients& gradients) const;
-  StagedBatch stage(Exec& exec, const PackedBatch& batch, bool decoding) const;
+  StagedBatch stage(Exec& exec, const PackedBatch& batch, const KvCacheView* cache) const;
   void attention_part(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, int64_t layer,
                       const LayerActivations& a, View x, View delta, View out, const LoraDropout* dropout,
                       const KvCacheView* cache) const;
-  void store_in_cache(Exec& exec, const PackedBatch& batch, int64_t layer, const LayerActivations& a,
-                      const KvCacheView& cache) const;
+  void attend_cache(Exec& exec, const StagedBatch& staged, int64_t layer, const LayerActivations& a,
+                    const KvCacheView& cache) const;
+  void attend_context(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, int64_t layer,
+                      const LayerActivations& a, const KvCacheView& cache) const;
+  void attend(Exec& exec, const int32_t* starts, int64_t sequences, const LayerActivations& a,
+              const int32_t* wanted_from = nullptr) const;
+  float scale() const;
   void mlp_part(Exec& exec, int64_t layer, const LayerActivations& a, View delta, View out,
                 const LoraDropout* dropout) const;
   void layer_backward(Exec& exec, const PackedBatch& batch, int64_t layer, const Activations& kept,

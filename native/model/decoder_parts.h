@@ -33,5 +33,8 @@ inline View heads_as_rows(const View& x, int64_t head_dim) {
   return View(x.data, x.dtype, x.count() / head_dim, head_dim);
 }
 
+// Where the batch's tokens lie in the cache, once for all layers: the parts of `on` that a cache takes.
+void stage_cache(Exec& exec, const PackedBatch& batch, const KvCacheView& cache, StagedBatch& on);
+
 }  // namespace decoder
 }  // namespace fintune

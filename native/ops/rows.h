@@ -18,10 +18,12 @@ struct ScatterRows {
   const int32_t* rows;
   View y;
 };
-// destinations[t][0 .. C) = x[t, :].   x [T, C]; destinations [T] pointers to C elements of x's dtype.
+// y[rows[i], :] = x[i, :], all else in y stays.   x [n, C], rows [n] in 0..T-1 (else Argument), each once,
+// y [T, C], one dtype.
 struct StoreRows {
   View x;
-  void* const* destinations;
+  const int32_t* rows;
+  View y;
 };
 
 }  // namespace fintune

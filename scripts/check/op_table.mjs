@@ -5,6 +5,7 @@
  * and what is stored on the way with `store`. `results` says in which type each is stored ("act": that of the
  * activations) and how much wider its slack is.
  */
+import { pagesOf, pageTokens } from "./pages.mjs";
 import * as plain from "./reference.mjs";
 
 /** Starts of packed sequences. */
@@ -270,12 +271,16 @@ export const opTable = [
 			values: s.lengths.map((n) => draw.values(n * s.kvHeads * s.dim)),
 		}),
 		run(door, s, x) {
-			const caches = (all) => all.map((values, i) => door.act([s.lengths[i], s.kvHeads * s.dim], values));
+			const cols = s.kvHeads * s.dim;
+			const pages = pagesOf(s.lengths, cols);
+			const pool = (all) => door.act([pages.rows, cols], pages.lay(all));
 			const [q, y] = [x.q, undefined].map((values) => door.act([s.lengths.length, s.heads * s.dim], values));
 			const { heads, kvHeads } = s;
-			door.kernels.attentionDecode(q, caches(x.keys), caches(x.values), door.i32(s.lengths), {
+			const [pageTable, lengths] = [door.i32(pages.table), door.i32(s.lengths)];
+			door.kernels.attentionDecode(q, pool(x.keys), pool(x.values), pageTable, lengths, {
 				heads,
 				kvHeads,
+				pageTokens,
 				compute: door.dtype,
 				y,
 			});
@@ -403,9 +408,12 @@ export const opTable = [
 			const [some, back] = [door.act([s.chosen, s.cols]), door.act([s.tokens, s.cols])];
 			door.kernels.gatherRows(x, rows, { y: some });
 			door.kernels.scatterRows(some, rows, back);
-			const kept = Array.from({ length: s.chosen }, () => door.act([s.cols]));
-			door.kernels.storeRows(some, kept);
-			return { some: floats(some), back: floats(back), kept: Float32Array.from(kept.flatMap((t) => [...floats(t)])) };
+			const kept = door.act(
+				[s.tokens, s.cols],
+				v.x.map((value) => -value),
+			);
+			door.kernels.storeRows(some, rows, kept);
+			return { some: floats(some), back: floats(back), kept: floats(kept) };
 		},
 		plain(s, v) {
 			const some = Float64Array.from(
@@ -416,7 +424,11 @@ export const opTable = [
 			v.rows.forEach((row, i) => {
 				back.set(some.subarray(i * s.cols, (i + 1) * s.cols), row * s.cols);
 			});
-			return { some, back, kept: some };
+			const kept = Float64Array.from(v.x, (value) => -value);
+			v.rows.forEach((row, i) => {
+				kept.set(some.subarray(i * s.cols, (i + 1) * s.cols), row * s.cols);
+			});
+			return { some, back, kept };
 		},
 		results: { some: { exact: true }, back: { exact: true }, kept: { exact: true } },
 	},

@@ -204,7 +204,16 @@ export interface NativeGenerateRequest extends NativeSequences {
 	maxBatch: number;
 	/** Prompt tokens per prefill pass. */
 	prefillTokens: number;
+	/** Room of the key/value cache; 0: as much as maxBatch can come to need. */
+	cacheTokens: number;
+	prefixSharing: boolean;
 	adapters: number;
+}
+export interface NativeGenerateStatistics {
+	promptTokens: number;
+	sharedTokens: number;
+	generatedTokens: number;
+	cacheTokens: number;
 }
 export interface NativeGeneration {
 	/** Index of the prompt in the request. */
@@ -225,7 +234,7 @@ export interface NativeModel {
 		onFinished: (g: NativeGeneration) => void,
 		onTokens: (total: number) => void,
 		job?: NativeJob,
-	): Promise<void>;
+	): Promise<NativeGenerateStatistics>;
 	/** The distribution [V] from which the first token after the prompt is drawn. */
 	nextTokenDistribution(ids: Int32Array, sampling: NativeSampling, adapters: number): Promise<Float32Array>;
 	createTrainer(init: NativeTrainerInit): NativeTrainer;

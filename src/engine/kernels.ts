@@ -132,6 +132,8 @@ export interface AttentionOptions {
 	kvHeads: number;
 	/** 1 / sqrt(K) unless given. */
 	scale?: number;
+	/** [N] i32, of the forward pass: y and lse of rows of a sequence before this one may be left unwritten. */
+	wantedFrom?: Tensor;
 	/** On a GPU, the type of the operands of products: f32 (as given) unless bf16 or f16 asks for tensor cores. */
 	compute?: "f32" | "bf16" | "f16";
 	y?: Tensor;
@@ -165,22 +167,29 @@ function attentionBackward(
 	return out;
 }
 
+export interface DecodeOptions extends Omit<AttentionOptions, "cuSeqlens"> {
+	/** Tokens of a page: a power of two, at least 16. */
+	pageTokens: number;
+}
+
 /**
- * One query per row against that row's own cache.
+ * One query per row against that row's own keys and values, which lie in pages of a pool.
  * @param q [T, H*K]
- * @param keys per row a cache [length or more, G*K], f32 or bf16
+ * @param keys the pool [pages * pageTokens, G*K], of any float dtype; `values` alike
+ * @param pageTable [T, maxPages] i32: key j of row t is row `pageTable[t, floor(j / pageTokens)] * pageTokens + j % pageTokens`
  * @param lengths [T] i32, how many keys of each are seen (1 or more)
  */
 function attentionDecode(
 	q: Tensor,
-	keys: readonly Tensor[],
-	values: readonly Tensor[],
+	keys: Tensor,
+	values: Tensor,
+	pageTable: Tensor,
 	lengths: Tensor,
-	options: Omit<AttentionOptions, "cuSeqlens">,
+	options: DecodeOptions,
 ): Tensor {
 	const dim = headDim(q, options.heads);
 	const y = options.y ?? like(q);
-	call((n) => n.attentionDecode({ scale: 1 / Math.sqrt(dim), ...options, q, keys, values, lengths, headDim: dim, y }));
+	call((n) => n.attentionDecode({ scale: 1 / Math.sqrt(dim), ...options, q, keys, values, pageTable, lengths, headDim: dim, y }));
 	return y;
 }
 
@@ -358,9 +367,10 @@ function scatterRows(x: Tensor, rows: Tensor, y: Tensor): Tensor {
 	return y;
 }
 
-/** destinations[t] = x[t]. x [T, C]; T tensors of C values each. */
-function storeRows(x: Tensor, destinations: readonly Tensor[]): void {
-	call((k) => k.storeRows({ x, destinations }));
+/** y[rows[i]] = x[i], the rest of y stays. x [n, C], rows [n] i32, each once; y [T, C] like x. */
+function storeRows(x: Tensor, rows: Tensor, y: Tensor): Tensor {
+	call((k) => k.storeRows({ x, rows, y }));
+	return y;
 }
 
 export interface KernelSampling {

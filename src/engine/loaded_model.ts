@@ -183,6 +183,8 @@ export class Model {
 		const sampling = this.#sampling(options, maxNewTokens);
 		const maxBatch = wholeNumber("maxBatch", options.maxBatch ?? 32, 1);
 		const prefillTokens = wholeNumber("prefillTokens", options.prefillTokens ?? 2048, 1);
+		const cacheTokens = wholeNumber("cacheTokens", options.cacheTokens ?? 0, 0);
+		const prefixSharing = options.prefixSharing ?? true;
 		if (rows.length === 0) return [];
 		const results: Generation[] = new Array(rows.length);
 		let failure: unknown;
@@ -201,7 +203,7 @@ export class Model {
 		};
 		const signal = callbacks.signal ? AbortSignal.any([callbacks.signal, stop.signal]) : stop.signal;
 		try {
-			await runJob(signal, (job) =>
+			const statistics = await runJob(signal, (job) =>
 				this.#live().generate(
 					{
 						...packIds(rows.map((r) => r.inputIds)),
@@ -209,6 +211,8 @@ export class Model {
 						streams: Int32Array.from(rows, (r, i) => r.stream ?? i),
 						maxBatch,
 						prefillTokens,
+						cacheTokens,
+						prefixSharing,
 						adapters: this.#active(options.adapters),
 					},
 					(generation) => {
@@ -219,6 +223,7 @@ export class Model {
 					job,
 				),
 			);
+			guarded(callbacks.onStatistics, statistics);
 		} catch (error) {
 			throw failed ? failure : error;
 		}

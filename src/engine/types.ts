@@ -98,6 +98,16 @@ export interface GenerateOptions extends SamplingOptions {
 	maxBatch?: number | undefined;
 	/** Prompt tokens of one prefill pass. Default 2048. */
 	prefillTokens?: number | undefined;
+	/**
+	 * Tokens that the key/value cache has room for, taken before the start; sequences enter while it holds all that they can
+	 * come to need. Default: what `maxBatch` of the longest rows can come to need, and room for prefixes in between.
+	 */
+	cacheTokens?: number | undefined;
+	/**
+	 * Rows that begin with the same tokens (a task's instruction) compute whole pages of these (32 tokens) once. Changes no
+	 * bit of the outputs. Default true.
+	 */
+	prefixSharing?: boolean | undefined;
 	/** How many adapters of the stack are active, from the bottom. Default: all. */
 	adapters?: number | undefined;
 }
@@ -106,6 +116,17 @@ export interface GenerateCallbacks extends StopOptions {
 	onFinished?: ((generation: Generation) => void) | undefined;
 	/** Tokens generated so far, over all prompts; at most about five calls a second. */
 	onTokens?: ((total: number) => void) | undefined;
+	/** Called once, at the end. */
+	onStatistics?: ((statistics: GenerateStatistics) => void) | undefined;
+}
+/** What a generation took, in tokens over all rows. */
+export interface GenerateStatistics {
+	promptTokens: number;
+	/** Of the prompt tokens, those taken from another row's prefix; the others were computed. */
+	sharedTokens: number;
+	generatedTokens: number;
+	/** Room of the key/value cache. */
+	cacheTokens: number;
 }
 export interface Generation {
 	/** Index of the prompt in the rows. */

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import type { GenerateOptions, GenerateRow, Generation } from "../../src/engine/types.js";
+import type { GenerateOptions, GenerateRow, GenerateStatistics, Generation } from "../../src/engine/types.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
 import { opened } from "./opened.js";
 
@@ -9,6 +9,19 @@ interface Case {
 	prompt: number[];
 	tokens: number[];
 	finish_reason: "eos" | "length";
+}
+/** What can be shared, by comparing all rows: whole pages of 32 that some row before begins with, but never the last token. */
+function sharedTokens(rows: readonly GenerateRow[]): number {
+	const seen = new Set<string>();
+	let sum = 0;
+	for (const { inputIds } of rows) {
+		for (let n = 32; n < inputIds.length; n += 32) {
+			const prefix = [...inputIds].slice(0, n).join(" ");
+			if (seen.has(prefix)) sum += 32;
+			seen.add(prefix);
+		}
+	}
+	return sum;
 }
 const plain = (g: Generation) => ({ index: g.index, outputIds: [...g.outputIds], finishReason: g.finishReason });
 const outputs = (all: readonly Generation[]) => all.map((g) => `${g.finishReason} ${[...g.outputIds].join(" ")}`);
@@ -115,6 +128,58 @@ describe.skipIf(!hasShared).each(["qwen2-tiny", "llama-tiny"])(`%s (${whyNoShare
 		expect(outputs(await model.generate(prompts(), { ...sampled, maxBatch: 2, prefillTokens: 8 }))).toEqual(together);
 		const last = prompts().slice(-1);
 		expect(outputs(await model.generate(last, sampled))).toEqual(together.slice(-1));
+	});
+
+	/** Rows over two nested instructions, with lengths at, before and behind the edges of pages of 32; some twice. */
+	const alike = (): GenerateRow[] => {
+		const instruction = Array.from({ length: 100 }, (_, t) => (t * 29 + 7) % 300);
+		const other = [...instruction.slice(0, 40), ...instruction.slice(0, 60).reverse()];
+		const tail = (i: number) => Array.from({ length: i % 7 }, (_, t) => (i * 13 + t * 5) % 300);
+		const inputs = [
+			...[1, 31, 32, 33, 63, 64, 65, 96, 97, 100].map((n) => instruction.slice(0, n)),
+			...Array.from({ length: 8 }, (_, i) => [...(i % 2 ? instruction : other), ...tail(i)]),
+			[...instruction.slice(0, 64), 5],
+			[...instruction.slice(0, 64), 5],
+		];
+		return inputs.map((inputIds, stream) => ({ inputIds, stream }));
+	};
+
+	test.each(["f32", "bf16"] as const)("%s: prefix sharing and a small cache change no output", async (dtype) => {
+		const model = await opened(join(dir(), "model"), { dtype, adapters: [join(dir(), "lora/adapter")] });
+		const rows = alike();
+		const options = { maxNewTokens: 12, temperature: 1.4, seed: 5, stopIds: [] };
+		const run = async (more: GenerateOptions) => {
+			let statistics: GenerateStatistics | undefined;
+			const callbacks = { onStatistics: (s: GenerateStatistics) => (statistics = s) };
+			const found = outputs(await model.generate(rows, { ...options, ...more }, callbacks));
+			return { found, statistics: statistics as GenerateStatistics };
+		};
+		const apart = await run({ prefixSharing: false });
+		const promptTokens = rows.reduce((sum, r) => sum + r.inputIds.length, 0);
+		expect(apart.statistics).toMatchObject({ promptTokens, sharedTokens: 0, generatedTokens: rows.length * 12 });
+		expect(new Set(apart.found).size).toBeGreaterThan(15);
+		const shared = await run({});
+		expect(shared.found).toEqual(apart.found);
+		const expected = sharedTokens(rows);
+		expect(shared.statistics).toMatchObject({ promptTokens, sharedTokens: expected });
+		for (const more of [{ maxBatch: 2 }, { maxBatch: 3, prefillTokens: 40 }, { prefillTokens: 1 }]) {
+			const again = await run(more);
+			expect(again.found, JSON.stringify(more)).toEqual(apart.found);
+			expect(again.statistics.sharedTokens).toBe(expected);
+		}
+		expect((await run({ maxBatch: 1 })).found).toEqual(apart.found);
+		// Room for the longest row alone, and for a little more: what is shared may have to go, and be computed again.
+		for (const cacheTokens of [128, 160, 300]) {
+			const tight = await run({ cacheTokens });
+			expect(tight.found, `${cacheTokens} tokens`).toEqual(apart.found);
+			expect(tight.statistics.cacheTokens).toBe(Math.floor(cacheTokens / 32) * 32);
+			expect((await run({ cacheTokens, prefixSharing: false })).found).toEqual(apart.found);
+		}
+		const refused = model.generate(rows, { ...options, cacheTokens: 127 });
+		await expect(refused).rejects.toMatchObject({
+			code: "E_ARGUMENT",
+			message: expect.stringMatching(/prompt \d+ has \d+ tokens, with 12 new ones it takes 128 tokens .* cacheTokens is 127/),
+		});
 	});
 
 	test("seed and stream choose the samples", async () => {

@@ -227,6 +227,30 @@ describe.each(targets)("attention, %s", (isa) => {
 		});
 	}
 
+	it("gives rows from a multiple of 32 on the same bits whatever the queries before", () => {
+		use(isa);
+		for (const [first, dim] of [
+			[32, 64],
+			[96, 20],
+			[64, 256],
+		] as const) {
+			const s = { lengths: [first + 37, 3], heads: 2, kvHeads: 1, dim, scale: 0.3 };
+			const x = inputs(s, 4);
+			const q = x.q.slice().fill(0, 0, first * 2 * dim);
+			const rest = (of: Float32Array) => of.slice(first * 2 * dim);
+			expect(bitsEqual(rest(run(s, { ...x, q }).y), rest(run(s, x).y)), `from row ${first}, heads of ${dim}`).toBe(true);
+			const tokens = first + 40;
+			const t = (values: Float32Array, heads: number) => kernels.tensor([tokens, heads, dim], values);
+			const [cuSeqlens, wantedFrom] = [
+				kernels.tensor([3], Int32Array.of(0, first + 37, tokens)),
+				kernels.tensor([2], Int32Array.of(first, 0)),
+			];
+			const options = { cuSeqlens, wantedFrom, heads: 2, kvHeads: 1, scale: 0.3 };
+			const { y } = kernels.attention(t(q, 2), t(x.k, 1), t(x.v, 1), options);
+			expect(bitsEqual(rest(y.toFloat32Array()), rest(run(s, x).y)), `wanted from ${first}`).toBe(true);
+		}
+	});
+
 	it("survives scores of any size, and keeps NaN within its sequence", () => {
 		use(isa);
 		const s = { lengths: [9, 5], heads: 1, kvHeads: 1, dim: 8, scale: 1 };

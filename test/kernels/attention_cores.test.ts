@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from "vitest";
 import { kernels, type Tensor } from "../../src/engine/kernels.js";
+import { Pages } from "./pages.js";
 import { type AttentionShape, attention, attentionBackward } from "./reference.js";
 import { bf16, bitsEqual, errors, expectTwice, f16, integers, normal, once, starts } from "./support.js";
 
@@ -145,6 +146,28 @@ describe.skipIf(!simt).each(families)("attention on tensor cores, sm_%i, %s", (c
 		}
 	});
 
+	it("gives rows from a multiple of 32 on the same bits whatever the queries before", () => {
+		simt?.setCapability(capability);
+		// The second scale makes large exponents, which a warp's rows decide about together.
+		for (const [dim, scale] of [
+			[64, 0.2],
+			[128, 500],
+		] as const) {
+			const s = { lengths: [133, 70], heads: 2, kvHeads: 1, dim, scale };
+			const x = inputs(s, dtype);
+			const { y } = run(s, x, dtype);
+			const q = x.q.map((value, i) => (i < 96 * 2 * dim || (i >= 133 * 2 * dim && i < (133 + 32) * 2 * dim) ? 0 : value));
+			const rest = run(s, { ...x, q }, dtype).y;
+			for (const [first, last] of [
+				[96, 133],
+				[133 + 32, 203],
+			] as const) {
+				const rows = (of: Float32Array) => of.slice(first * 2 * dim, last * 2 * dim);
+				expect(bitsEqual(rows(rest), rows(y)), `rows ${first} .. ${last}, scale ${scale}`).toBe(true);
+			}
+		}
+	});
+
 	it("averages whole numbers exactly where all scores are equal", () => {
 		simt?.setCapability(capability);
 		const s = { lengths: [128, 4], heads: 2, kvHeads: 1, dim: 16, scale: 1 };
@@ -210,18 +233,19 @@ describe.skipIf(!simt).each(families)("attention on tensor cores, sm_%i, %s", (c
 			const scale = 1 / Math.sqrt(dim);
 			const q = lengths.map((_, i) => rounded(normal(i, heads * dim), dtype));
 			const caches = lengths.map((n, i) => [10, 50].map((seed) => rounded(normal(seed + i, n * kvHeads * dim), dtype)));
-			const decode = (rows: readonly number[], left = 0): Float32Array => {
+			const decode = (rows: readonly number[], left = 0, pageTokens = 32): Float32Array => {
 				kernels.setDevice("simt");
-				const width = kvHeads * dim + left;
-				const cache = (values: Float32Array) => {
-					const outer = kernels.tensor(
-						[values.length / (kvHeads * dim) + 2, width],
-						new Float32Array((values.length / (kvHeads * dim) + 2) * width).fill(Number.NaN),
-						{ dtype, guard: true },
-					);
-					const inner = outer.columns(left, kvHeads * dim);
-					const nan = new Float32Array(2 * kvHeads * dim).fill(Number.NaN);
-					inner.set(Float32Array.from([...values, ...nan]));
+				const pages = new Pages(
+					rows.map((i) => lengths[i] as number),
+					pageTokens,
+					pageTokens,
+				);
+				const pool = (which: number) => {
+					const of = rows.map((i) => caches[i]?.[which] as Float32Array);
+					const shape = [pages.rows, kvHeads * dim + left];
+					const nan = new Float32Array(pages.rows * (kvHeads * dim + left)).fill(Number.NaN);
+					const inner = kernels.tensor(shape, nan, { dtype, guard: true }).columns(left, kvHeads * dim);
+					inner.set(pages.lay(of, kvHeads * dim));
 					return inner;
 				};
 				return kernels
@@ -229,19 +253,22 @@ describe.skipIf(!simt).each(families)("attention on tensor cores, sm_%i, %s", (c
 						kernels.tensor([rows.length, heads * dim], Float32Array.from(rows.flatMap((i) => [...(q[i] as Float32Array)])), {
 							dtype,
 						}),
-						rows.map((i) => cache(caches[i]?.[0] as Float32Array)),
-						rows.map((i) => cache(caches[i]?.[1] as Float32Array)),
+						pool(0),
+						pool(1),
+						kernels.tensor([rows.length, pages.maxPages], pages.table, { guard: true }),
 						kernels.tensor(
 							[rows.length],
 							Int32Array.from(rows, (i) => lengths[i] as number),
 						),
-						{ heads, kvHeads, scale, compute: dtype },
+						{ heads, kvHeads, pageTokens, scale, compute: dtype },
 					)
 					.toFloat32Array();
 			};
 			const order = lengths.map((_, i) => i);
 			const got = decode(order);
 			expect(bitsEqual(decode(order, 3), got), "unaligned").toBe(true);
+			expect(bitsEqual(decode(order, 0, 16), got), "pages of 16").toBe(true);
+			expect(bitsEqual(decode(order, 0, 256), got), "pages of 256").toBe(true);
 			expect(bitsEqual(decode([...order].reverse()).slice(0, heads * dim), got.slice(-heads * dim)), "in another place").toBe(
 				true,
 			);

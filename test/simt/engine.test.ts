@@ -145,4 +145,35 @@ describe.skipIf(!has).each(caseNames)("%s on device simt", (name) => {
 			expect([...(alone?.outputIds ?? [])]).toEqual([...(found[0]?.outputIds ?? [])]);
 		});
 	});
+
+	test("prefix sharing changes no token in f32, bf16 and fp16, with any schedule", async () => {
+		const instruction = Array.from({ length: 70 }, (_, t) => (t * 29 + 7) % 300);
+		const rows = [33, 64, 65, 70, 31, 70].map((n, stream) => ({
+			inputIds: [...instruction.slice(0, n), ...(n === 70 ? [stream, 9] : [])],
+			stream,
+		}));
+		for (const dtype of ["f32", "bf16", "fp16"] as const) {
+			await using(["lora/adapter"], dtype, async (model) => {
+				const run = async (prefixSharing: boolean, seed: number) => {
+					kernels.simt?.setSeed(seed);
+					let shared = 0;
+					const options = { maxNewTokens: 4, temperature: 1.5, stopIds: [], prefixSharing, maxBatch: 3 };
+					const found = await model.generate(rows, options, {
+						onStatistics: ({ sharedTokens }) => {
+							shared = sharedTokens;
+						},
+					});
+					return { ids: found.map((g) => [...g.outputIds]), shared };
+				};
+				const apart = await run(false, 1);
+				expect(apart.shared).toBe(0);
+				for (const seed of [2, 3]) {
+					const together = await run(true, seed);
+					expect(together.ids, dtype).toEqual(apart.ids);
+					// 32 of the second and the third row, 64 of the two long ones.
+					expect(together.shared).toBe(2 * 32 + 2 * 64);
+				}
+			});
+		}
+	});
 });

@@ -3,6 +3,7 @@
  * @module
  */
 import { kernels } from "../../engine/kernels.js";
+import { SeededRandom } from "../../metrics/random.js";
 import { type OpBench, type OpShape, sequenceLengths, size, starts, width } from "../op.js";
 
 const letters = { T: "tokens", S: "tokens of a sequence", H: "query heads", G: "key/value heads", K: "head dim" };
@@ -62,12 +63,16 @@ export const attentionDecode: OpBench = {
 		2 * size(s, "N") * size(s, "K") * (size(s, "L") * size(s, "G") + size(s, "H")) * width(dtype) + 4 * size(s, "N"),
 	prepare(s, dtype, t) {
 		const [N, L, H, G, K] = [size(s, "N"), size(s, "L"), size(s, "H"), size(s, "G"), size(s, "K")];
-		const caches = () => Array.from({ length: N }, () => t.normal([L, G * K], dtype));
-		const [q, keys, values] = [t.normal([N, H * K], dtype), caches(), caches()];
-		const lengths = t.ints(new Int32Array(N).fill(L));
+		// Pages as a run of the server leaves them: not in order.
+		const pageTokens = 32;
+		const each = Math.ceil(L / pageTokens);
+		const pages = new SeededRandom(3).shuffle(Array.from({ length: N * each }, (_, page) => page));
+		const pool = () => t.normal([N * each * pageTokens, G * K], dtype);
+		const [q, keys, values] = [t.normal([N, H * K], dtype), pool(), pool()];
+		const [pageTable, lengths] = [t.ints(Int32Array.from(pages)), t.ints(new Int32Array(N).fill(L))];
 		const y = t.zeros([N, H * K], dtype);
 		return {
-			run: () => kernels.attentionDecode(q, keys, values, lengths, { heads: H, kvHeads: G, y }),
+			run: () => kernels.attentionDecode(q, keys, values, pageTable, lengths, { heads: H, kvHeads: G, pageTokens, y }),
 			results: () => [y],
 		};
 	},

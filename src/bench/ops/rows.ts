@@ -58,11 +58,12 @@ export const storeRows: OpBench = {
 	letters: { N: "sequences", G: "key/value heads", K: "head dim" },
 	shapes: (model) => [{ N: 32, G: model.numKvHeads, K: model.headDim }],
 	flops: () => 0,
-	bytes: (s, dtype) => 2 * size(s, "N") * size(s, "G") * size(s, "K") * width(dtype),
+	bytes: (s, dtype) => size(s, "N") * (2 * size(s, "G") * size(s, "K") * width(dtype) + 4),
 	prepare(s, dtype, t) {
 		const [N, columns] = [size(s, "N"), size(s, "G") * size(s, "K")];
 		const x = t.normal([N, columns], dtype);
-		const destinations = Array.from({ length: N }, () => t.zeros([columns], dtype));
-		return { run: () => kernels.storeRows(x, destinations), results: () => destinations };
+		const y = t.zeros([64 * N, columns], dtype);
+		const rows = t.ints(Int32Array.from({ length: N }, (_, i) => 64 * i + (i % 64)));
+		return { run: () => kernels.storeRows(x, rows, y), results: () => [y] };
 	},
 };
