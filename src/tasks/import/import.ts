@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, mkdtemp, open, rename, rm, stat } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { FintuneError, fromSystemError } from "../../errors.js";
 import { version } from "../../version.js";
@@ -53,7 +53,7 @@ export interface Imported {
 /**
  * Imports a task.
  * @param from the original files (folder or zip), or rows of the hub (folder with train/valid/test files, or one file)
- * @param into the data folder; the task's own folder in it is replaced as a whole
+ * @param into the data folder; splits of an earlier import that this one does not bring stay
  * @throws FintuneError E_TASK_DATA where `from` holds nothing that the task can use; E_DATA_* for rows that are wrong
  */
 export async function importTask(task: Task, from: string, into: string, origin?: Record<string, string>): Promise<Imported> {
@@ -64,10 +64,16 @@ export async function importTask(task: Task, from: string, into: string, origin?
 	});
 	const made = await mkdtemp(join(into, `.${task.name}-`));
 	try {
+		const before = await readManifest(folder);
 		const facts: ImportManifest["splits"] = {};
 		for (const split of splits) {
 			const of = rows[split];
+			const kept = before?.splits[split];
 			if (of) facts[split] = await writeSplit(task, split, of, join(made, `${split}.jsonl`));
+			else if (kept) {
+				await copyFile(join(folder, `${split}.jsonl`), join(made, `${split}.jsonl`));
+				facts[split] = kept;
+			}
 		}
 		const manifest: ImportManifest = {
 			task: task.name,
@@ -76,7 +82,7 @@ export async function importTask(task: Task, from: string, into: string, origin?
 			license: task.license,
 			ruleVersion,
 			fintune: version,
-			sources: await Promise.all(sources.map(describeSource)),
+			sources: withoutRepeats([...(before?.sources ?? []), ...(await Promise.all(sources.map(describeSource)))]),
 			...(origin ? { origin } : {}),
 			splits: facts,
 		};
@@ -88,6 +94,19 @@ export async function importTask(task: Task, from: string, into: string, origin?
 		throw error instanceof FintuneError ? error : fromSystemError(error, folder);
 	}
 }
+
+/** The manifest of an earlier import, whose other splits stay. */
+async function readManifest(folder: string): Promise<ImportManifest | undefined> {
+	try {
+		return JSON.parse(await readFile(join(folder, "manifest.json"), "utf8")) as ImportManifest;
+	} catch {
+		return undefined;
+	}
+}
+
+const withoutRepeats = (sources: ImportManifest["sources"]): ImportManifest["sources"] => [
+	...new Map(sources.map((source) => [`${source.name} ${source.sha256}`, source])).values(),
+];
 
 interface Found {
 	kind: ImportManifest["kind"];
