@@ -39,7 +39,7 @@ export function addTasks(program: Command): Command {
 
 async function list(flags: TasksFlags): Promise<void> {
 	const dirs = taskDataDirs(flags.data);
-	const found = await Promise.all(tasks.map((task) => describe(task, dirs)));
+	const found = await Promise.all(tasks.map(async (task) => describe(task, await loadHere(task, dirs))));
 	if (flags.json) return printJson({ tasks: found, unsupported });
 	const columns = [
 		{ header: "task" },
@@ -83,32 +83,43 @@ const rowsOrStatus = ({ status, rows }: TaskSummary): string =>
 			? "importable"
 			: "from the hub (may be gated)";
 
-async function describe(task: Task, dirs: readonly string[]): Promise<TaskSummary> {
-	const rows: TaskSummary["rows"] = {};
-	let missing: string | undefined;
+/** The rows of a task that are here, and why others are not. */
+interface Here {
+	rows: Partial<Record<Split, TaskRow[]>>;
+	missing?: string;
+}
+
+async function loadHere(task: Task, dirs: readonly string[]): Promise<Here> {
+	const here: Here = { rows: {} };
 	for (const split of splits.filter((s) => task.hasSplit(s))) {
 		try {
-			rows[split] = (await task.load(split, dirs)).length;
+			here.rows[split] = await task.load(split, dirs);
 		} catch (error) {
 			if (!(error instanceof FintuneError && error.code === "E_TASK_DATA")) throw error;
-			missing = error.message;
+			here.missing = error.message;
 		}
 	}
+	return here;
+}
+
+function describe(task: Task, here: Here): TaskSummary {
+	const rows: TaskSummary["rows"] = {};
+	for (const split of splits) if (here.rows[split]) rows[split] = here.rows[split].length;
 	const { name, id, title, headline, license, board } = task;
-	const status: Status = Object.keys(rows).length > 0 ? "here" : task.hasOriginalReader ? "importable" : "hub";
+	const status: Status = Object.keys(rows).length > 0 ? "here" : task.originalFiles.length > 0 ? "importable" : "hub";
 	return {
 		...{ name, id, boardName: board.boardName, title, category: board.category, headline, rule: board.rule, license },
 		...{ hub: board.hub, aliases: board.aliases, status, rows, boardRows: board.sizes },
-		...(missing === undefined ? {} : { missing }),
+		...(here.missing === undefined ? {} : { missing: here.missing }),
 	};
 }
 
 async function show(name: string, flags: TasksFlags): Promise<void> {
 	const task = taskByName(name);
-	const dirs = taskDataDirs(flags.data);
-	const summary = await describe(task, dirs);
-	const example = await anyRow(task, dirs);
-	const baselines = await trivialScores(task, dirs);
+	const here = await loadHere(task, taskDataDirs(flags.data));
+	const summary = describe(task, here);
+	const example = anyRow(here);
+	const baselines = trivialScores(task, here);
 	const { rule, traps } = ruleOf(task);
 	const known = knownBaselines(task).filter(({ name }) => !baselines.some((measured) => measured.name === name));
 	const document = {
@@ -147,33 +158,20 @@ async function show(name: string, flags: TasksFlags): Promise<void> {
 }
 
 /** The first row of the first split that is here. */
-async function anyRow(
-	task: Task,
-	dirs: readonly string[],
-): Promise<(Pick<TaskRow, "query" | "answer"> & { split: Split }) | undefined> {
+function anyRow({ rows }: Here): (Pick<TaskRow, "query" | "answer"> & { split: Split }) | undefined {
 	for (const split of ["test", "valid", "train"] as const) {
-		const row = (await loadOrNothing(task, split, dirs))?.[0];
+		const row = rows[split]?.[0];
 		if (row) return { split, query: row.query, answer: row.answer };
 	}
 	return undefined;
 }
 
 /** What the task's trivial answers score on its test rows. */
-async function trivialScores(task: Task, dirs: readonly string[]) {
-	const [train, test] = [await loadOrNothing(task, "train", dirs), await loadOrNothing(task, "test", dirs)];
+function trivialScores(task: Task, { rows: { train = [], test } }: Here) {
 	if (!test) return [];
-	return task.floors(train ?? [], test).map(({ name, scores }) => ({
+	return task.floors(train, test).map(({ name, scores }) => ({
 		name,
 		value: scores.leaderboard[task.headline] ?? null,
 		strict: scores.strict[task.headline] ?? null,
 	}));
-}
-
-async function loadOrNothing(task: Task, split: Split, dirs: readonly string[]): Promise<TaskRow[] | undefined> {
-	try {
-		return await task.load(split, dirs);
-	} catch (error) {
-		if (error instanceof FintuneError && error.code === "E_TASK_DATA") return undefined;
-		throw error;
-	}
 }

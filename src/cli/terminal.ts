@@ -6,12 +6,15 @@ import { pino } from "pino";
 import { ExitStatus, FintuneError, FintuneErrors } from "../errors.js";
 import { createProgress, type Progress } from "../report/progress.js";
 
+/** JSON log lines on stderr, each written at once. */
+const logLines = () => pino({ base: null }, pino.destination({ fd: 2, sync: true }));
+
 /** Shows an error and returns the exit status. People get text; FINTUNE_LOG=json gets one log line. */
 export function showError(error: unknown): number {
 	const known = error instanceof FintuneError;
 	const status = known ? error.exitStatus : ExitStatus.software;
 	if (process.env.FINTUNE_LOG === "json") {
-		const log = pino({ base: null }, pino.destination({ fd: 2, sync: true }));
+		const log = logLines();
 		log.error(
 			{ code: known ? error.code : "E_INTERNAL", exitStatus: status, err: known ? undefined : error },
 			(error as Error).message,
@@ -34,7 +37,7 @@ export function showError(error: unknown): number {
 export function showWarning(warning: Error & { code?: string }): void {
 	const own = warning.code?.startsWith("FINTUNE_");
 	if (process.env.FINTUNE_LOG === "json") {
-		pino({ base: null }, pino.destination({ fd: 2, sync: true })).warn({ code: warning.code ?? warning.name }, warning.message);
+		logLines().warn({ code: warning.code ?? warning.name }, warning.message);
 	} else {
 		process.stderr.write(`fintune: ${own ? "" : `${warning.name}: `}${warning.message}\n`);
 	}
@@ -43,7 +46,7 @@ export function showWarning(warning: Error & { code?: string }): void {
 /** Progress on stderr; JSON log lines with FINTUNE_LOG=json. */
 export function terminalProgress(): Progress {
 	if (process.env.FINTUNE_LOG !== "json") return createProgress();
-	const log = pino({ base: null }, pino.destination({ fd: 2, sync: true }));
+	const log = logLines();
 	let last = 0;
 	return {
 		update(update) {

@@ -2,7 +2,8 @@
  * Files that are whole or not there.
  * @module
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { FintuneError, fromSystemError } from "../errors.js";
@@ -50,6 +51,17 @@ export async function syncFolder(folder: string): Promise<void> {
 	} finally {
 		await handle.close();
 	}
+}
+
+/** sha256 of a file's bytes, hex. */
+export async function hashFile(path: string): Promise<string> {
+	const hash = createHash("sha256");
+	try {
+		for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
+	} catch (error) {
+		throw fromSystemError(error, path);
+	}
+	return hash.digest("hex");
 }
 
 export type JsonObject = Record<string, unknown>;

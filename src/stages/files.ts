@@ -2,8 +2,7 @@
  * Files of a run: written whole or not at all, with system errors that say what to do.
  * @module
  */
-import { createHash } from "node:crypto";
-import { createReadStream, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { type FileHandle, mkdir, open, readFile, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { writeFileAtomic } from "../engine/files.js";
@@ -92,17 +91,6 @@ export async function readJsonIfThere(path: string): Promise<unknown> {
 		if (error instanceof FintuneError && error.code === "E_NOT_FOUND") return undefined;
 		throw error;
 	}
-}
-
-/** sha256 of a file's bytes, hex. */
-export async function hashFile(path: string): Promise<string> {
-	const hash = createHash("sha256");
-	try {
-		for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
-	} catch (error) {
-		throw fromSystemError(error, path);
-	}
-	return hash.digest("hex");
 }
 
 /** Removes a folder with all that is in it; silent where there is none. */

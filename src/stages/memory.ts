@@ -23,9 +23,7 @@ export const wantedMicroBatchTokens = (longest: number, whole: number, most: num
 	Math.max(longest, Math.min(most, whole));
 
 /** Bytes that may still be taken on a device: what is free of a GPU's memory; of the host's. */
-export const availableMemory = (device = "cpu"): number =>
-	// The host is asked without the addon, so that doctor works where that does not load.
-	(device === "cpu" ? undefined : deviceMemory(device)?.free) ?? hostMemory();
+export const availableMemory = (device = "cpu"): number => deviceMemory(device)?.free ?? hostMemory();
 
 /** Bytes that a job of this open model may take in all: its plan counts what already lies on a GPU once more. */
 export function roomFor(model: Pick<Model, "device" | "memoryBytes">): number {

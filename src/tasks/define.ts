@@ -11,7 +11,7 @@
 import { join } from "node:path";
 import { FintuneError } from "../errors.js";
 import { type BoardEntry, board } from "./board.js";
-import { badRow, findFile, readJsonLines } from "./files.js";
+import { badRow, filledLines, findFile, readJsonLines } from "./files.js";
 import { buildScores, headlineMetric, type Scorer } from "./scoring.js";
 import { tenthForValidation, withoutSharedTexts } from "./splits.js";
 import type { LoadReport, Split, Task, TaskFloor, TaskRow } from "./task.js";
@@ -21,6 +21,35 @@ export interface NativeSplit {
 	rows: TaskRow[];
 	files: string[];
 }
+
+/**
+ * The rows of one original file; undefined where the folder does not hold it, or the split has none.
+ * @param rowsOf reads the file at its path
+ */
+export async function nativeFile(
+	folder: string,
+	name: string | undefined,
+	rowsOf: (path: string) => Promise<TaskRow[]>,
+): Promise<NativeSplit | undefined> {
+	const path = name === undefined ? undefined : await findFile(folder, name);
+	return path === undefined ? undefined : { rows: await rowsOf(path), files: [path] };
+}
+
+/** {@link nativeFile} of JSON lines, a row each. */
+export const nativeRecords = (
+	folder: string,
+	name: string | undefined,
+	toRow: (record: Record<string, unknown>, path: string, line: number) => TaskRow,
+): Promise<NativeSplit | undefined> =>
+	nativeFile(folder, name, async (path) => (await readJsonLines(path)).map(({ record, line }) => toRow(record, path, line)));
+
+/** {@link nativeFile} of text lines, a row each; empty lines are none. */
+export const nativeLines = (
+	folder: string,
+	name: string | undefined,
+	toRow: (text: string, path: string, line: number) => TaskRow,
+): Promise<NativeSplit | undefined> =>
+	nativeFile(folder, name, async (path) => (await filledLines(path)).map(({ text, line }) => toRow(text, path, line)));
 
 export interface TaskDefinition
 	extends Pick<
@@ -75,7 +104,6 @@ export function defineTask(definition: TaskDefinition): Task {
 		...(definition.labels ? { labels: definition.labels } : {}),
 		...(definition.followUp ? { followUp: definition.followUp } : {}),
 		board: boardEntry(definition.id),
-		hasOriginalReader: definition.readNative !== undefined,
 		originalFiles: definition.readNative ? definition.nativeFiles : [],
 		readOriginal: async (split, folder) => (await definition.readNative?.(folder, split))?.rows,
 		columns: definition.columns,

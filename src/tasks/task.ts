@@ -104,9 +104,7 @@ export interface Task {
 	): (indices: ArrayLike<number>) => number;
 	/** Trivial floors fitted on train rows: the majority answer; for NER the train lexicon. */
 	floors(train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[];
-	/** Whether its rows can be built from the data set's original files, and not only taken from the hub. */
-	readonly hasOriginalReader: boolean;
-	/** Names of those files. */
+	/** Names of the data set's original files that its rows can be built from; none: rows come from the hub only. */
 	readonly originalFiles: readonly string[];
 	/** Rows of a split from the original files in a folder, nothing removed; undefined where they are not there. */
 	readOriginal(split: Split, folder: string): Promise<TaskRow[] | undefined>;

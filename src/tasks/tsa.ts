@@ -5,8 +5,8 @@
  * @module
  */
 import { FintuneError } from "../errors.js";
-import { defineTask, type NativeSplit } from "./define.js";
-import { findFile, readText } from "./files.js";
+import { defineTask, type NativeSplit, nativeFile } from "./define.js";
+import { readJsonList } from "./files.js";
 import { regressionStrictRules, ruleT } from "./regression.js";
 import type { Split, Task, TaskFloor, TaskRow } from "./task.js";
 
@@ -18,20 +18,10 @@ const prompt = (company: string, text: string): string =>
 
 const trainFile = "Headline_Trainingdata.json";
 
-async function readNative(folder: string, split: Split): Promise<NativeSplit | undefined> {
-	if (split !== "train") return undefined;
-	const path = await findFile(folder, trainFile);
-	if (!path) return undefined;
-	let items: unknown;
-	try {
-		items = JSON.parse(await readText(path));
-	} catch (cause) {
-		if (cause instanceof FintuneError) throw cause;
-		throw new FintuneError("E_DATA_FORMAT", "is not JSON", { where: path, found: (cause as Error).message, cause });
-	}
-	if (!Array.isArray(items)) throw new FintuneError("E_DATA_FORMAT", "is not a list", { where: path, expected: "a JSON list" });
-	return { rows: items.map((item, i) => toRow(item, path, i + 1)), files: [path] };
-}
+const readNative = (folder: string, split: Split): Promise<NativeSplit | undefined> =>
+	nativeFile(folder, split === "train" ? trainFile : undefined, async (path) =>
+		(await readJsonList(path)).map((item, i) => toRow(item, path, i + 1)),
+	);
 
 /** @param number the item's place in the list, from 1 */
 function toRow(item: unknown, file: string, number: number): TaskRow {
