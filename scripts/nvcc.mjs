@@ -55,6 +55,13 @@ export function parseCommand(args) {
 		: undefined;
 }
 
+/** The file of further options that an argument names: `--options-file FILE`, `--options-file=FILE`, `-optf FILE`. */
+export function optionsFile(arg, previous) {
+	const joined = /^(?:--options-file|-optf)=(.+)$/.exec(arg);
+	if (joined) return joined[1];
+	return previous === "--options-file" || previous === "-optf" ? arg : undefined;
+}
+
 const versions = new Map();
 function versionOf(compiler) {
 	if (!versions.has(compiler)) versions.set(compiler, spawnSync(compiler, ["--version"], { encoding: "utf8" }).stdout ?? "");
@@ -66,7 +73,13 @@ function keyOf(nvcc, args, { source, object, depfile, target }, files) {
 	const hash = createHash("sha256").update(`${formatVersion}\n${versionOf(nvcc)}\n${versionOf(host)}\n`);
 	const own = new Set([object, depfile, target]);
 	// Where the checkout and the compilers lie makes no difference to an object.
-	for (const arg of args) if (!own.has(arg)) hash.update(`${arg.replaceAll(host, "host").replaceAll(root, ".")}\n`);
+	const add = (text) => hash.update(`${text.replaceAll(host, "host").replaceAll(root, ".")}\n`);
+	for (const [i, arg] of args.entries()) {
+		if (own.has(arg)) continue;
+		// Long command lines lie in files, whose names stay the same when what they say changes.
+		const options = optionsFile(arg, args[i - 1]);
+		add(options ? readFileSync(options, "utf8") : arg);
+	}
 	for (const file of [source, ...files]) hash.update(`${relative(root, file)}\n`).update(readFileSync(file));
 	return hash.digest("hex");
 }

@@ -14,6 +14,11 @@ Napi::Value set_capability(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value set_memory(const Napi::CallbackInfo& info) {
+  simt::set_memory(to_uint64(info[0], "bytes"));
+  return info.Env().Undefined();
+}
+
 Napi::Value set_seed(const Napi::CallbackInfo& info) {
   simt::set_seed(to_uint64(info[0], "seed"));
   return info.Env().Undefined();
@@ -65,6 +70,7 @@ void export_simt(Napi::Env env, Napi::Object exports) {
   if (!simt::present()) return;
   Napi::Object simt = Napi::Object::New(env);
   export_function<set_capability>(env, simt, "setCapability");
+  export_function<set_memory>(env, simt, "setMemory");
   export_function<set_seed>(env, simt, "setSeed");
   export_function<set_async_mode>(env, simt, "setAsyncMode");
   export_function<sites>(env, simt, "sites");

@@ -137,6 +137,17 @@ Napi::Value device_launches(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(backend.device->launches()));
 }
 
+// {free, total} of a device's own memory; null where it has none.
+Napi::Value device_memory(const Napi::CallbackInfo& info) {
+  const Backend backend = backend_named(to_text(info[0], "device"));
+  const size_t total = backend.device->memory_total();
+  if (total == 0) return info.Env().Null();
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("free", static_cast<double>(backend.device->memory_free()));
+  object.Set("total", static_cast<double>(total));
+  return object;
+}
+
 }  // namespace
 
 void ModelWrap::Init(Napi::Env env) {
@@ -260,6 +271,7 @@ void init_model(Napi::Env env, Napi::Object exports) {
   export_function<cpu_info>(env, exports, "cpuInfo");
   export_function<devices>(env, exports, "devices");
   export_function<device_launches>(env, exports, "deviceLaunches");
+  export_function<device_memory>(env, exports, "deviceMemory");
   export_function<device_launches>(env, exports, "deviceLaunches");
 }
 

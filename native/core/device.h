@@ -5,9 +5,20 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 
 namespace fintune {
+
+// Work that was queued once, to be queued again with one call.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  // The same ops on the same addresses, whose content may have changed since; uploads bring the bytes that
+  // they brought the first time.
+  virtual void replay() = 0;
+};
 
 // One device. Ops queue work on it in order; upload, download and fill take their place in that order, so a
 // caller sees everything as if it had run at once.
@@ -36,11 +47,22 @@ class Device {
   // Waits for all queued work; throws Device where some of it failed.
   virtual void synchronize() = 0;
 
+  // Does the work, which may only queue (no download, no synchronize, no allocation), and returns a recording
+  // of it. Null where the device has none to offer: the work is done all the same.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& work) {
+    work();
+    return nullptr;
+  }
+
   // For benchmarks: stop_timer waits for all queued work and returns the seconds that passed between the two
   // calls' places in the queue. A device with a clock of its own overrides both, so that the time in which
   // the host queues the work does not count. One timer at a time.
   virtual void start_timer();
   virtual double stop_timer();
+  // Bytes of the device's own memory, and what may still be allocated of them; 0 for the host, whose memory
+  // the operating system shares out.
+  virtual size_t memory_total() const { return 0; }
+  virtual size_t memory_free() { return 0; }
   // Kernels started since the device was opened; 0 where ops are plain functions.
   virtual int64_t launches() const { return 0; }
 

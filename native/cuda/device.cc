@@ -15,6 +15,8 @@ namespace {
 // Dynamic shared memory that every kernel may have without asking.
 constexpr size_t kFreeSharedBytes = 48 << 10;
 
+using Queueing = std::lock_guard<std::recursive_mutex>;
+
 }  // namespace
 
 CudaDevice::CudaDevice(int index) : index_(index), name_("cuda:" + std::to_string(index)), title_(name_) {
@@ -23,6 +25,7 @@ CudaDevice::CudaDevice(int index) : index_(index), name_("cuda:" + std::to_strin
   title_ = name_ + " (" + properties.name + ")";
   capability_ = properties.major * 10 + properties.minor;
   multiprocessors_ = properties.multiProcessorCount;
+  memory_total_ = properties.totalGlobalMem;
   if (!build_serves(capability_)) fail(ErrorCode::Device, title_, ": ", why_not_served(capability_));
   open_stream();
 }
@@ -39,7 +42,7 @@ void CudaDevice::reopen() {
     fail(ErrorCode::Device, title_, ": lost after an earlier error, and ", held,
          " blocks of its memory are still held: let go of all that lies on it first");
   }
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Queueing lock(mutex_);
   // Frees everything that was made in the old context. Both calls may report the old error once more; whether
   // it helped shows when the stream is made.
   cudaSetDevice(index_);
@@ -93,10 +96,16 @@ void* CudaDevice::allocate(size_t bytes) {
     return p;
   }
   cudaGetLastError();
+  const size_t available = memory_free();
+  fail(ErrorCode::OutOfMemory, title_, ": no block of ", bytes, " bytes is free: ", available,
+       " bytes are, of ", memory_total_);
+}
+
+size_t CudaDevice::memory_free() {
+  use();
   size_t available = 0, total = 0;
   check(cudaMemGetInfo(&available, &total), "asking for its memory");
-  fail(ErrorCode::OutOfMemory, title_, ": no block of ", bytes, " bytes is free: ", available,
-       " bytes are, of ", total);
+  return available;
 }
 
 void CudaDevice::release(void* p, size_t) noexcept {
@@ -107,7 +116,14 @@ void CudaDevice::release(void* p, size_t) noexcept {
 
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
   use();
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Queueing lock(mutex_);
+  if (recording_ != nullptr) {
+    if (bytes == 0) return;
+    void* kept = nullptr;
+    check(recording_->keep(from, bytes, &kept), "keeping an upload");
+    check(cudaMemcpyAsync(to, kept, bytes, cudaMemcpyHostToDevice, stream_), "copying to it");
+    return;
+  }
   for (size_t done = 0; done < bytes;) {
     const size_t n = std::min(bytes - done, Staging::kPiece);
     void* piece = nullptr;
@@ -122,7 +138,8 @@ void CudaDevice::upload(void* to, const void* from, size_t bytes) {
 
 void CudaDevice::download(void* to, const void* from, size_t bytes) {
   use();
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Queueing lock(mutex_);
+  refuse_to_wait();
   for (size_t done = 0; done < bytes;) {
     const size_t n = std::min(bytes - done, Staging::kPiece);
     void* piece = nullptr;
@@ -138,17 +155,49 @@ void CudaDevice::download(void* to, const void* from, size_t bytes) {
 void CudaDevice::copy(void* to, const void* from, size_t bytes) {
   use();
   if (bytes == 0) return;
+  const Queueing lock(mutex_);
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copying within it");
 }
 
 void CudaDevice::fill(void* to, int byte, size_t bytes) {
   use();
+  const Queueing lock(mutex_);
   if (bytes != 0) check(cudaMemsetAsync(to, byte, bytes, stream_), "filling its memory");
 }
 
 void CudaDevice::synchronize() {
   use();
+  {
+    const Queueing lock(mutex_);
+    refuse_to_wait();
+  }
   check(cudaStreamSynchronize(stream_), "waiting for it");
+}
+
+void CudaDevice::refuse_to_wait() const {
+  if (recording_ != nullptr) fail(ErrorCode::Internal, title_, ": what is recorded waits for the device");
+}
+
+std::unique_ptr<Recording> CudaDevice::record(const std::function<void()>& work) {
+  use();
+  const Queueing lock(mutex_);
+  if (recording_ != nullptr) fail(ErrorCode::Internal, title_, ": a recording within a recording");
+  auto graph = std::make_unique<Graph>(*this);
+  recording_ = graph.get();
+  bool captured = false;
+  try {
+    captured = graph->capture(work);
+  } catch (...) {
+    recording_ = nullptr;
+    throw;
+  }
+  recording_ = nullptr;
+  if (!captured) {
+    work();
+    return nullptr;
+  }
+  graph->replay();
+  return graph;
 }
 
 void CudaDevice::start_timer() {
@@ -171,8 +220,8 @@ double CudaDevice::stop_timer() {
 
 void CudaDevice::launch(const Launch& l) {
   use();
+  const Queueing lock(mutex_);
   if (l.shared_bytes > kFreeSharedBytes) {
-    const std::lock_guard<std::mutex> lock(mutex_);
     size_t& limit = shared_limits_[l.kernel];
     if (limit < l.shared_bytes) {
       const cudaError_t status = cudaFuncSetAttribute(l.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -186,7 +235,10 @@ void CudaDevice::launch(const Launch& l) {
   const cudaError_t status = cudaLaunchKernel(l.kernel, grid, dim3(static_cast<unsigned>(l.threads)),
                                               l.arguments, l.shared_bytes, stream_);
   if (status != cudaSuccess) throw_error(status, std::string("launching ") + l.name);
-  ++launches_;
+  if (recording_ != nullptr)
+    recording_->count_launch();
+  else
+    ++launches_;
 }
 
 void launch_kernel(Exec& exec, const Launch& launch) { device_of(exec).launch(launch); }

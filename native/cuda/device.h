@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "core/device.h"
+#include "cuda/graph.h"
 #include "cuda/launch.h"
 #include "cuda/staging.h"
 
@@ -36,6 +37,10 @@ class CudaDevice : public Device {
   void copy(void* to, const void* from, size_t bytes) override;
   void fill(void* to, int byte, size_t bytes) override;
   void synchronize() override;
+  // As a CUDA graph. Other threads' work waits meanwhile.
+  std::unique_ptr<Recording> record(const std::function<void()>& work) override;
+  size_t memory_total() const override { return memory_total_; }
+  size_t memory_free() override;
   // By events in the stream.
   void start_timer() override;
   double stop_timer() override;
@@ -43,6 +48,7 @@ class CudaDevice : public Device {
   // Queues a kernel; see launch_kernel in launch.h.
   void launch(const Launch& launch);
   int64_t launches() const override { return launches_; }  // since the process began
+  void count_launches(int64_t n) { launches_ += n; }
 
   int index() const { return index_; }
   int capability() const { return capability_; }  // 75, 80, 86, 89, 90, 100, 120, ...
@@ -62,6 +68,7 @@ class CudaDevice : public Device {
 
  private:
   void open_stream();
+  void refuse_to_wait() const;  // throws Internal within a recording
   [[noreturn]] void throw_error(cudaError_t status, const std::string& doing);
 
   const int index_;
@@ -69,14 +76,17 @@ class CudaDevice : public Device {
   std::string title_;  // "cuda:0 (NVIDIA H100 80GB HBM3)"
   int capability_ = 0;
   int multiprocessors_ = 0;
+  size_t memory_total_ = 0;
   cudaStream_t stream_ = nullptr;
   std::atomic<bool> lost_{false};
   std::atomic<int> generation_{0};
   std::atomic<int64_t> blocks_{0};  // allocated and not released
   std::atomic<int64_t> launches_{0};
   cudaEvent_t timer_start_ = nullptr, timer_stop_ = nullptr;  // made when they are first needed
-  std::mutex mutex_;                                          // of what follows
+  // Held by whoever queues. Recursive: what is recorded queues as well.
+  std::recursive_mutex mutex_;
   Staging staging_;
+  Graph* recording_ = nullptr;                             // what is queued goes into it
   std::unordered_map<const void*, size_t> shared_limits_;  // a kernel's, where it was raised
 };
 

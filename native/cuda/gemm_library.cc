@@ -18,9 +18,11 @@ struct Shared {
   bool tried = false;
   std::shared_ptr<CublasLt> library;
   GemmLibrary report;
+  bool demanded = false;
   struct OfDevice {
-    int generation;
+    int generation = -1;
     std::unique_ptr<CublasLtHandle> handle;
+    bool refused = false;  // the library does not open there
   };
   std::map<int, OfDevice> handles;
 };
@@ -48,9 +50,10 @@ void open(Shared& s) {
   for (const char* soname : {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"})
     names.push_back(soname);
   s.library = CublasLt::open(names, &s.report.reason);
+  s.demanded = wanted == "cublaslt";
   if (s.library) {
     s.report = GemmLibrary{"cuBLASLt " + s.library->version() + " (" + s.library->name() + ")", ""};
-  } else if (wanted == "cublaslt") {
+  } else if (s.demanded) {
     s.tried = false;
     fail(ErrorCode::Device, "FINTUNE_GEMM=cublaslt, but it does not open: ", s.report.reason);
   }
@@ -71,7 +74,37 @@ GemmLibrary gemm_library() {
   return s.report;
 }
 
-bool has_gemm_library(const Exec&) { return gemm_library().reason.empty(); }
+bool has_gemm_library(const Exec& exec) {
+  gemm_library();
+  Shared& s = shared();
+  const std::lock_guard<std::mutex> lock(s.mutex);
+  if (!s.library) return false;
+  const auto mine = s.handles.find(device_of(exec).index());
+  return mine == s.handles.end() || !mine->second.refused;
+}
+
+namespace {
+
+// The device's handle, made anew in a new context; null where the library does not open there, which is an
+// error only where it was demanded: our own kernels multiply then.
+CublasLtHandle* handle_of(CudaDevice& device) {
+  Shared& s = shared();
+  const std::lock_guard<std::mutex> lock(s.mutex);
+  Shared::OfDevice& mine = s.handles[device.index()];
+  if (mine.generation == device.generation()) return mine.handle.get();
+  if (mine.handle != nullptr) mine.handle->forget();
+  mine = Shared::OfDevice{device.generation(), nullptr, false};
+  try {
+    mine.handle = std::make_unique<CublasLtHandle>(s.library);
+  } catch (const Error& e) {
+    mine.refused = true;
+    if (s.demanded) throw;
+    s.report = GemmLibrary{"", s.report.name + " does not work on " + device.name() + ": " + e.what()};
+  }
+  return mine.handle.get();
+}
+
+}  // namespace
 
 bool library_gemm(Exec& exec, const DenseProduct& p) {
   constexpr size_t kAlignment = 256;
@@ -80,23 +113,10 @@ bool library_gemm(Exec& exec, const DenseProduct& p) {
   if (exec.dry) return false;
   const uintptr_t start = (reinterpret_cast<uintptr_t>(block) + kAlignment - 1) / kAlignment * kAlignment;
 
-  CublasLtHandle* handle;
   CudaDevice& device = device_of(exec);
   device.use();
-  {
-    Shared& s = shared();
-    const std::lock_guard<std::mutex> lock(s.mutex);
-    Shared::OfDevice& mine = s.handles[device.index()];
-    if (mine.handle != nullptr && mine.generation != device.generation()) {
-      mine.handle->forget();
-      mine.handle = nullptr;
-    }
-    if (mine.handle == nullptr) {
-      mine = Shared::OfDevice{device.generation(), std::make_unique<CublasLtHandle>(s.library)};
-    }
-    handle = mine.handle.get();
-  }
-  return handle->multiply(p, reinterpret_cast<void*>(start), device.stream());
+  CublasLtHandle* const handle = handle_of(device);
+  return handle != nullptr && handle->multiply(p, reinterpret_cast<void*>(start), device.stream());
 }
 
 }  // namespace cuda

@@ -22,8 +22,8 @@ struct Grid {
   int x = 1, y = 1, z = 1;
 };
 
-// A kernel with its arguments bound. `arguments` points at them one by one, `call` runs the kernel as a plain
-// function on them (test builds).
+// A kernel with its arguments bound. `arguments` points at them one by one, each of as many bytes as `sizes`
+// says (0 ends both), `call` runs the kernel as a plain function on them (test builds).
 struct Launch {
   const char* name;
   const void* kernel;
@@ -31,6 +31,7 @@ struct Launch {
   int threads;
   size_t shared_bytes;
   void** arguments;
+  const size_t* sizes;
   void (*call)(const void* kernel, void** arguments);
 };
 // Raises the kernel's limit of dynamic shared memory where needed, counts launches, and throws Device where
@@ -48,7 +49,9 @@ struct Bound {
   static void run(Exec& exec, Launch& launch, std::tuple<P...>& values, std::index_sequence<I...>) {
     void* arguments[sizeof...(P) + 1] = {const_cast<void*>(static_cast<const void*>(&std::get<I>(values)))...,
                                          nullptr};
+    static constexpr size_t sizes[] = {sizeof(P)..., 0};
     launch.arguments = arguments;
+    launch.sizes = sizes;
     launch.call = call<I...>;
     launch_kernel(exec, launch);
   }
@@ -69,7 +72,8 @@ void launch(Exec& exec, const char* name, void (*kernel)(P...), Grid grid, int t
   static_assert((std::is_trivially_copyable_v<P> && ...), "parameters of a kernel are plain data");
   if (exec.dry || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   std::tuple<P...> values(std::forward<A>(arguments)...);
-  Launch bound{name, reinterpret_cast<const void*>(kernel), grid, threads, shared_bytes, nullptr, nullptr};
+  Launch bound{name,   reinterpret_cast<const void*>(kernel), grid, threads, shared_bytes, nullptr, nullptr,
+               nullptr};
   detail::Bound<P...>::run(exec, bound, values, std::index_sequence_for<P...>());
 }
 

@@ -1,6 +1,5 @@
 // The head: logits of some rows at a time, their statistics, and from them the gradient in place.
 #include <algorithm>
-#include <vector>
 
 #include "cuda/gemm.h"
 #include "cuda/gemm_stage.h"
@@ -18,8 +17,11 @@ namespace {
 constexpr int64_t kLogitBytes = int64_t{5} << 28;
 constexpr int64_t kMinRows = 128, kMaxRows = 4096;
 
-int64_t chunk_rows(int64_t rows, int64_t vocab) {
-  const int64_t n = kLogitBytes / (4 * std::max<int64_t>(vocab, 1)) / kMinRows * kMinRows;
+// A GPU of 40 GB or more has room for kLogitBytes; a smaller one gives a 32nd of its memory.
+int64_t chunk_rows(const Exec& exec, int64_t rows, int64_t vocab) {
+  const int64_t total = static_cast<int64_t>(exec.device->memory_total());
+  const int64_t bytes = total == 0 ? kLogitBytes : std::min(kLogitBytes, total / 32);
+  const int64_t n = bytes / (4 * std::max<int64_t>(vocab, 1)) / kMinRows * kMinRows;
   return std::min(rows, std::clamp(n, kMinRows, kMaxRows));
 }
 
@@ -123,7 +125,8 @@ GPU_KERNEL(kMaxThreads, 2) void logprob_rows(LogprobRows p) {
   const int64_t t = gpu::block_x();
   float* const z = p.z + t * p.ld;
   const int target = p.targets[t];
-  const float score = z[target];
+  const bool known = target >= 0 && target < p.vocab;
+  const float score = known ? z[target] : NAN;
   Softmax s{-INFINITY, 0, 0};
   for (int64_t first = 4 * gpu::thread(); first < p.vocab; first += held) {
     float v[kGroups][4];
@@ -195,14 +198,9 @@ GPU_KERNEL(kMaxThreads, 2) void logprob_rows(LogprobRows p) {
 void linear_logprob(Exec& exec, const LinearLogprob& in) {
   check(in);
   const int64_t rows = in.hidden.rows, vocab = in.weight.rows;
-  if (!exec.dry) {
-    std::vector<int32_t> targets(static_cast<size_t>(rows));
-    exec.device->download(targets.data(), in.targets, targets.size() * sizeof(int32_t));
-    check_targets(targets.data(), rows, vocab);
-  }
   const bool gradient = in.dhidden || in.dweight;
   const bool in_place = in.logits && !gradient;  // no workspace: the logits are wanted as they are
-  const int64_t chunk = chunk_rows(rows, vocab);
+  const int64_t chunk = chunk_rows(exec, rows, vocab);
   ArenaScope scope(*exec.arena);
   // Shared by all chunks, where it must be rounded at all.
   Stage stage;

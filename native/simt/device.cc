@@ -39,7 +39,18 @@ size_t shared_limit(int capability) {
 
 }  // namespace
 
+size_t SimtDevice::memory_free() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  size_t held = 0;
+  for (const auto& [p, block] : blocks_) held += block.bytes;
+  return limit_ > held ? limit_ - held : 0;
+}
+
 void* SimtDevice::allocate(size_t bytes) {
+  if (limit_ != 0 && bytes > memory_free()) {
+    fail(ErrorCode::OutOfMemory, "simt: no block of ", bytes, " bytes is free: ", memory_free(),
+         " bytes are, of ", limit_);
+  }
   const size_t page = page_size();
   const size_t inner = round_up(bytes == 0 ? 1 : bytes, page);
   const size_t mapped = inner + 2 * page;
@@ -78,9 +89,13 @@ void SimtDevice::check(const void* p, size_t bytes, const char* what) {
 void SimtDevice::upload(void* to, const void* from, size_t bytes) {
   check(to, bytes, "upload");
   std::memcpy(to, from, bytes);
+  if (!recording()) return;
+  const char* const first = static_cast<const char*>(from);
+  keep([this, to, kept = std::vector<char>(first, first + bytes)] { upload(to, kept.data(), kept.size()); });
 }
 
 void SimtDevice::download(void* to, const void* from, size_t bytes) {
+  refuse_to_wait();
   check(from, bytes, "download");
   std::memcpy(to, from, bytes);
 }
@@ -89,11 +104,38 @@ void SimtDevice::copy(void* to, const void* from, size_t bytes) {
   check(to, bytes, "copy to a block");
   check(from, bytes, "copy from a block");
   std::memcpy(to, from, bytes);
+  if (recording()) keep([this, to, from, bytes] { copy(to, from, bytes); });
 }
 
 void SimtDevice::fill(void* to, int byte, size_t bytes) {
   check(to, bytes, "fill");
   std::memset(to, byte, bytes);
+  if (recording()) keep([this, to, byte, bytes] { fill(to, byte, bytes); });
+}
+
+void SimtDevice::refuse_to_wait() const {
+  if (recording_ != nullptr) fail(ErrorCode::Internal, "simt: what is recorded waits for the device");
+}
+
+std::unique_ptr<Recording> SimtDevice::record(const std::function<void()>& work) {
+  if (recording_ != nullptr) fail(ErrorCode::Internal, "simt: a recording within a recording");
+  class Pieces : public Recording {
+   public:
+    void replay() override {
+      for (const std::function<void()>& piece : pieces) piece();
+    }
+    std::vector<std::function<void()>> pieces;
+  };
+  auto made = std::make_unique<Pieces>();
+  recording_ = &made->pieces;
+  try {
+    work();
+  } catch (...) {
+    recording_ = nullptr;
+    throw;
+  }
+  recording_ = nullptr;
+  return made;
 }
 
 void SimtDevice::launch(const KernelRun& run) {

@@ -3,9 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/device.h"
 #include "simt/executor.h"
@@ -25,7 +29,15 @@ class SimtDevice : public Device {
   void download(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   void fill(void* to, int byte, size_t bytes) override;
-  void synchronize() override {}
+  void synchronize() override { refuse_to_wait(); }
+  // The work is done at once; a replay does it again piece by piece.
+  std::unique_ptr<Recording> record(const std::function<void()>& work) override;
+  bool recording() const { return recording_ != nullptr; }
+  void keep(std::function<void()> piece) { recording_->push_back(std::move(piece)); }
+  size_t memory_total() const override { return limit_; }
+  size_t memory_free() override;
+  // Allocations beyond `bytes` in all are refused; 0: none are.
+  void set_memory(size_t bytes) { limit_ = bytes; }
 
   // What a launch checks, then Executor::run. One at a time.
   void launch(const KernelRun& run);
@@ -43,9 +55,13 @@ class SimtDevice : public Device {
   // The block that holds [p, p + bytes) whole; throws Internal where there is none.
   void check(const void* p, size_t bytes, const char* what);
 
+  void refuse_to_wait() const;  // throws Internal within a recording
+
   std::string name_ = "simt";
+  std::vector<std::function<void()>>* recording_ = nullptr;
   std::mutex mutex_;
   std::map<char*, Block> blocks_;
+  size_t limit_ = 0;
   Executor executor_;
   int64_t launches_ = 0;
 };

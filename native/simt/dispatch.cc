@@ -27,6 +27,8 @@ void set_capability(int capability) {
 
 int capability() { return simt_device().executor().capability; }
 
+void set_memory(uint64_t bytes) { simt_device().set_memory(bytes); }
+
 void set_seed(uint64_t seed) { simt_device().executor().set_seed(seed); }
 
 void set_async_mode(const std::string& mode) {

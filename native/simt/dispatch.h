@@ -22,6 +22,8 @@ Backend backend();
 // they have. 80 unless set.
 void set_capability(int capability);
 int capability();
+// Bytes that the device has; 0 (at first): as many as the host gives.
+void set_memory(uint64_t bytes);
 // Of the schedule. Setting it starts the same sequence of schedules again.
 void set_seed(uint64_t seed);
 // "early", "late" or "random" (the default): when copies in the background arrive, between issue and wait.

@@ -1,6 +1,11 @@
 // The host side of cuda/launch.h in test builds.
 #include "cuda/launch.h"
 
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <vector>
+
 #include "core/error.h"
 #include "simt/device.h"
 
@@ -14,6 +19,16 @@ simt::SimtDevice& device_of(const Exec& exec) {
   return *device;
 }
 
+// The arguments, for kernels that are run again when the launch is gone.
+std::shared_ptr<std::vector<std::vector<max_align_t>>> copies_of(const Launch& launch) {
+  auto copies = std::make_shared<std::vector<std::vector<max_align_t>>>();
+  for (int i = 0; launch.sizes[i] != 0; ++i) {
+    copies->emplace_back(launch.sizes[i] / sizeof(max_align_t) + 1);
+    std::memcpy(copies->back().data(), launch.arguments[i], launch.sizes[i]);
+  }
+  return copies;
+}
+
 }  // namespace
 
 void launch_kernel(Exec& exec, const Launch& launch) {
@@ -23,7 +38,16 @@ void launch_kernel(Exec& exec, const Launch& launch) {
   run.threads = launch.threads;
   run.shared_bytes = launch.shared_bytes;
   run.body = [&] { launch.call(launch.kernel, launch.arguments); };
-  device_of(exec).launch(run);
+  simt::SimtDevice& device = device_of(exec);
+  device.launch(run);
+  if (!device.recording()) return;
+  run.body = [kept = copies_of(launch), call = launch.call, kernel = launch.kernel]() mutable {
+    std::vector<void*> arguments;
+    for (std::vector<max_align_t>& argument : *kept) arguments.push_back(argument.data());
+    arguments.push_back(nullptr);
+    call(kernel, arguments.data());
+  };
+  device.keep([&device, run] { device.launch(run); });
 }
 
 int capability(const Exec& exec) { return device_of(exec).executor().capability; }

@@ -15,7 +15,7 @@ import { addReport } from "./report.js";
 import { addRun } from "./run.js";
 import { addScore } from "./score.js";
 import { addTasks } from "./tasks.js";
-import { showError } from "./terminal.js";
+import { showError, showWarning } from "./terminal.js";
 
 const program = new Command("fintune")
 	.description("LoRA fine-tuning of language models for finance, natively in Node")
@@ -33,6 +33,9 @@ for (const add of [addRun, addPlan, addScore, addGenerate, addEvaluate, addTasks
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 	process.exit(error.code === "EPIPE" ? ExitStatus.ok : showError(fromSystemError(error, "stdout")));
 });
+// One line each, as everything else on stderr.
+process.removeAllListeners("warning");
+process.on("warning", showWarning);
 process.on("uncaughtException", (error) => {
 	process.exit(showError(error));
 });

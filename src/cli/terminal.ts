@@ -30,6 +30,16 @@ export function showError(error: unknown): number {
 	return status;
 }
 
+/** Shows a process warning as one line; the engine's own carry a code that begins with FINTUNE_. */
+export function showWarning(warning: Error & { code?: string }): void {
+	const own = warning.code?.startsWith("FINTUNE_");
+	if (process.env.FINTUNE_LOG === "json") {
+		pino({ base: null }, pino.destination({ fd: 2, sync: true })).warn({ code: warning.code ?? warning.name }, warning.message);
+	} else {
+		process.stderr.write(`fintune: ${own ? "" : `${warning.name}: `}${warning.message}\n`);
+	}
+}
+
 /** Progress on stderr; JSON log lines with FINTUNE_LOG=json. */
 export function terminalProgress(): Progress {
 	if (process.env.FINTUNE_LOG !== "json") return createProgress();

@@ -292,6 +292,8 @@ export interface NativeEngine {
 	devices(): NativeDevice[];
 	/** Kernels started so far on a device; 0 where ops are plain functions. */
 	deviceLaunches(device: string): number;
+	/** Bytes of a GPU's memory; null for the host. */
+	deviceMemory(device: string): { free: number; total: number } | null;
 	/** `measure` opens every GPU to learn how much of its memory is free, which takes a moment. */
 	gpuInfo(measure: boolean): NativeGpuInfo;
 	/** Files that may be cuBLASLt, tried before the system's own; heeded until the first product. */
@@ -389,6 +391,8 @@ export interface NativeSite {
 export interface NativeSimt {
 	/** 75, 80, 86, 89, 90, 100 or 120; 80 at first. */
 	setCapability(capability: number): void;
+	/** Bytes that the device has; 0 (at first): as many as the host gives. */
+	setMemory(bytes: bigint | number): void;
 	/** Starts the sequence of schedules that belongs to the seed. */
 	setSeed(seed: number): void;
 	/** When background copies arrive, between their issue and their wait; random at first. */

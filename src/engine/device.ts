@@ -5,6 +5,7 @@
 import { FintuneError } from "../errors.js";
 import type { NativeDevice, NativeGpuInfo } from "./binding.js";
 import { engine, nativeCall } from "./job.js";
+import { type AddonOutcome, addonOutcomes } from "./native.js";
 import type { ComputeDtype, DtypeName } from "./types.js";
 
 export type { NativeGpuInfo } from "./binding.js";
@@ -14,6 +15,10 @@ export const devices = (): NativeDevice[] => nativeCall(() => engine().devices()
 
 /** Kernels started so far on a device; 0 where ops are plain functions. */
 export const deviceLaunches = (device: string): number => nativeCall(() => engine().deviceLaunches(device));
+
+/** Bytes of a device's own memory, free and in all; undefined where it works in the host's. */
+export const deviceMemory = (device: string): { free: number; total: number } | undefined =>
+	nativeCall(() => engine().deviceMemory(device)) ?? undefined;
 
 /** What this build and this machine have of CUDA. `measure` opens every GPU to learn its free memory. */
 export const gpuInfo = (measure = false): NativeGpuInfo => nativeCall(() => engine().gpuInfo(measure));
@@ -31,7 +36,7 @@ export function resolveDevice(name: string | undefined): NativeDevice {
 	const found = all.find((d) => d.name === wanted || (wanted === "cuda" && d.kind === "cuda"));
 	if (found) return found;
 	const names = all.map((d) => d.name);
-	throw missingDevice(wanted, names, gpuInfo, fromEnvironment ? "FINTUNE_DEVICE" : "device");
+	throw missingDevice(wanted, names, gpuInfo, fromEnvironment ? "FINTUNE_DEVICE" : "device", addonOutcomes());
 }
 
 /** Why `wanted` is none of the devices that there are. */
@@ -40,6 +45,7 @@ export function missingDevice(
 	names: readonly string[],
 	info: () => NativeGpuInfo,
 	where = "device",
+	addons: readonly AddonOutcome[] = [],
 ): FintuneError {
 	const match = /^cuda(?::(\d+))?$/.exec(wanted);
 	const details = { where, expected: ["auto", ...names].join(", "), found: wanted };
@@ -51,20 +57,31 @@ export function missingDevice(
 		const there = gpus.map(({ index, name }) => `cuda:${index} (${name})`);
 		return new FintuneError("E_DEVICE", "there is no such GPU", { ...details, expected: there.join(" or ") });
 	}
-	const hint = build ? undefined : "fintune doctor shows which addon is in use, and why";
+	const passed = addons.find(({ kind, state }) => kind === "prebuilt-cuda" && state !== "loaded");
+	const hint = build
+		? undefined
+		: passed
+			? `the addon with CUDA (${passed.file}) is not in use: ${passed.reason}`
+			: "fintune doctor shows which addon is in use, and why; npm run build makes one with CUDA where there is a toolkit";
 	return new FintuneError("E_DEVICE", reason ?? "there is no GPU", { ...details, ...(hint ? { hint } : {}) });
 }
 
 /**
  * The type in which products are computed on a device; `auto`: bf16 where the hardware multiplies it, else fp16 on a
- * GPU and f32 on a CPU.
+ * GPU and f32 on a CPU. A GPU that does not multiply bf16 computes in fp16, with a process warning that says so; a CPU
+ * that does not computes bf16 by way of f32.
  * @throws FintuneError E_DEVICE for fp16 on a CPU, E_ARGUMENT for a name that is none
  */
 export function computeDtype(dtype: DtypeName | undefined, device: NativeDevice): ComputeDtype {
 	switch (dtype ?? "auto") {
 		case "f32":
+			return "f32";
 		case "bf16":
-			return dtype as ComputeDtype;
+			if (device.bf16 || device.kind === "cpu") return "bf16";
+			process.emitWarning(`${device.name} does not multiply bf16 (compute capability below 8.0): computing in fp16 instead`, {
+				code: "FINTUNE_DTYPE",
+			});
+			return "fp16";
 		case "auto":
 			return device.bf16 ? "bf16" : device.kind === "cpu" ? "f32" : "fp16";
 		case "fp16":

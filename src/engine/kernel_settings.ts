@@ -42,12 +42,14 @@ export interface Simt {
 	setAsyncMode(mode: "early" | "late" | "random"): void;
 	/** Compute capability, times ten; 80 at first. */
 	setCapability(capability: number): void;
+	/** Bytes of the device's memory; 0, at first: without limit. */
+	setMemory(bytes: number): void;
 	/** The places of synchronisation that kernels have come to so far. */
 	sites(): SimtSite[];
 	/** Kernels leave the site out from now on. */
 	disableSite(site: Pick<SimtSite, "file" | "line">): void;
 	enableAll(): void;
-	/** All as at first: seed 0, random copies, capability 80, all sites enabled. */
+	/** All as at first: seed 0, random copies, capability 80, memory without limit, all sites enabled. */
 	reset(): void;
 	/** Kernels started so far. */
 	launches(): number;
@@ -64,6 +66,7 @@ export function simt(): Simt | undefined {
 		setSeed: (seed) => nativeCall(() => k.setSeed(seed)),
 		setAsyncMode: (mode) => nativeCall(() => k.setAsyncMode(mode)),
 		setCapability: (capability) => nativeCall(() => k.setCapability(capability)),
+		setMemory: (bytes) => nativeCall(() => k.setMemory(bytes)),
 		sites: () => k.sites(),
 		disableSite: ({ file, line }) => nativeCall(() => k.setSite(file, line, false)),
 		enableAll: () => k.enableAllSites(),
@@ -71,6 +74,7 @@ export function simt(): Simt | undefined {
 			k.setSeed(0);
 			k.setAsyncMode("random");
 			k.setCapability(80);
+			k.setMemory(0);
 			k.enableAllSites();
 		},
 		launches: () => k.launches(),

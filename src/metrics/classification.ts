@@ -35,6 +35,28 @@ export function encodeLabels(gold: readonly string[], predicted: readonly string
 	return { gold: goldNumbers, predicted: predictedNumbers, classes: numbers.size, names: [...numbers.keys()] };
 }
 
+/** How often each answer was given for each gold label; rows are gold labels, columns answers. */
+export interface ConfusionMatrix {
+	gold: string[];
+	predicted: string[];
+	/** counts[g][p] */
+	counts: number[][];
+}
+
+/** Labels in order of first appearance. */
+export function confusionMatrix(gold: readonly string[], predicted: readonly string[]): ConfusionMatrix {
+	const rows = [...new Set(gold)];
+	const columns = [...new Set([...gold, ...predicted])];
+	const counts = rows.map(() => columns.map(() => 0));
+	const [rowOf, columnOf] = [rows, columns].map((names) => new Map(names.map((name, i) => [name, i])));
+	for (const [i, name] of gold.entries()) {
+		const row = counts[rowOf?.get(name) as number] as number[];
+		const column = columnOf?.get(predicted[i] as string) as number;
+		row[column] = (row[column] as number) + 1;
+	}
+	return { gold: rows, predicted: columns, counts };
+}
+
 /** Counts over `indices` (repeats count again). */
 export function countClasses(pairs: LabelPairs, indices: ArrayLike<number>): ClassCounts {
 	const hits = new Float64Array(pairs.classes);

@@ -4,12 +4,13 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { resolveDevice } from "../engine/device.js";
 import { planTraining, resolveModel } from "../engine/model.js";
 import { readModelConfig } from "../engine/model_config.js";
 import type { MemoryPlan } from "../engine/types.js";
 import type { StageContext } from "../stages/context.js";
 import { limitRows } from "../stages/evaluate.js";
-import { availableMemory, usableShare, wantedMicroBatchTokens } from "../stages/memory.js";
+import { availableMemory, mostMicroBatchTokens, usableShare, wantedMicroBatchTokens } from "../stages/memory.js";
 import type { StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
 import { planSteps } from "../stages/train_loop.js";
@@ -57,7 +58,8 @@ export async function planPipeline(
 	const session = new ModelSession(model.dir, [], { device: config.device, dtype: config.dtype, threads: config.threads });
 	const ranks: { r: number; targetModules?: readonly string[] | "all-linear" }[] = [];
 	const stages: StagePlan[] = [];
-	const memoryAvailable = availableMemory();
+	const device = resolveDevice(config.device).name;
+	const memoryAvailable = availableMemory(device);
 	for (const stage of config.stages) {
 		const plan: StagePlan = {
 			name: stage.name,
@@ -85,7 +87,11 @@ export async function planPipeline(
 		const longest = Math.min(stage.max_length, lengths.length > 0 ? Math.max(...lengths) : stage.max_length);
 		const whole = lengths.length > 0 ? lengths.reduce((a, b) => a + b, 0) : Number.POSITIVE_INFINITY;
 		const auto = stage.micro_batch_tokens === "auto";
-		plan.microBatchTokens = wantedMicroBatchTokens(longest, whole, auto ? undefined : Number(stage.micro_batch_tokens));
+		plan.microBatchTokens = wantedMicroBatchTokens(
+			longest,
+			whole,
+			auto ? mostMicroBatchTokens(device) : Number(stage.micro_batch_tokens),
+		);
 		plan.memory = await planTraining(model.dir, {
 			device: config.device,
 			dtype: config.dtype,
@@ -100,6 +106,8 @@ export async function planPipeline(
 		const bytes = Object.values(plan.memory).reduce((a, b) => a + b, 0);
 		if (auto && bytes > usableShare * memoryAvailable) {
 			plan.notes.push("micro_batch_tokens auto: memory is short, so a run would take fewer and round otherwise");
+		} else if (!auto && bytes > memoryAvailable) {
+			plan.notes.push("micro_batch_tokens does not fit the memory that is available: a run would refuse it; auto fits");
 		}
 		if (stage.lora) ranks.push(...trained.slice(-1));
 	}

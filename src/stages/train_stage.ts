@@ -52,7 +52,7 @@ export async function trainStage<Item>(
 	};
 	const lengths = options.set.items.map((item) => options.set.tokens(item));
 	const { micro_batch_tokens: given } = config;
-	const chosen = given === "auto" ? chooseMicroBatchTokens(model, trainerOptions, lengths) : { tokens: given, wanted: given };
+	const chosen = chooseMicroBatchTokens(model, trainerOptions, lengths, given);
 	// Where memory, not the data, decided the packing, the same run rounds otherwise elsewhere.
 	const shortage =
 		chosen.tokens < chosen.wanted

@@ -3,7 +3,7 @@
  * one in stored order wins; rule M also accepts synonyms and falls back to a default.
  * @module
  */
-import { accuracy, averageF1, countClasses, encodeLabels, matthews } from "../metrics/classification.js";
+import { accuracy, averageF1, confusionMatrix, countClasses, encodeLabels, matthews } from "../metrics/classification.js";
 import { pyStrip } from "../metrics/pytext.js";
 import { afterThinking, namedOption } from "./answers.js";
 import {
@@ -20,6 +20,8 @@ import type { Task } from "./task.js";
 
 /** What the leaderboard writes down where no option was found. */
 const MISSING = "missing";
+/** What stands for answers that name no option or several; brackets keep them apart from options. */
+const unnamed = { none: "(missing)", several: "(ambiguous)" } as const;
 
 const boardMetrics = ["acc", "acc_stderr", "missing", "missing_stderr", "f1", "macro_f1", "mcc"] as const;
 const strictMetrics = ["acc", "missing", "ambiguous", "f1", "macro_f1", "mcc"] as const;
@@ -91,15 +93,16 @@ function classificationScorer(predict: Predict): Scorer {
 		strict(docs, outputs) {
 			const gold: string[] = [];
 			const ambiguous = new Float64Array(docs.length);
+			const missing = new Array<number>(docs.length).fill(0);
 			const predicted = docs.map((doc, row) => {
 				const choices = listColumn(doc, "choices", row);
-				gold.push(`option ${goldChoice(doc, choices, row).toLowerCase()}`);
+				gold.push(goldChoice(doc, choices, row).toLowerCase());
 				const answer = afterThinking(outputs[row] as string);
 				const named = answer === undefined ? ({ kind: "none" } as const) : namedOption(answer, choices);
 				if (named.kind === "several") ambiguous[row] = 1;
-				return named.kind === "one" ? `option ${(choices[named.index] as string).toLowerCase()}` : named.kind;
+				if (named.kind === "none") missing[row] = 1;
+				return named.kind === "one" ? (choices[named.index] as string).toLowerCase() : unnamed[named.kind];
 			});
-			const missing = predicted.map((p) => (p === "none" ? 1 : 0));
 			const prepared = prepare(gold, predicted, missing, "apart");
 			prepared.aggregates.ambiguous = meanOf(ambiguous);
 			return prepared;
@@ -134,6 +137,7 @@ function prepare(
 			mcc: (indices) => matthews(countClasses(pairs, indices), others),
 		},
 		perDocument: { acc, missing: [...missing] },
+		confusion: confusionMatrix(gold, predicted),
 	};
 }
 

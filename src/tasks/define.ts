@@ -10,6 +10,7 @@
  */
 import { join } from "node:path";
 import { FintuneError } from "../errors.js";
+import { type BoardEntry, board } from "./board.js";
 import { badRow, findFile, readJsonLines } from "./files.js";
 import { buildScores, headlineMetric, type Scorer } from "./scoring.js";
 import { tenthForValidation, withoutSharedTexts } from "./splits.js";
@@ -41,13 +42,21 @@ export interface TaskDefinition
 	/** The original files that are read, for messages. */
 	nativeFiles: readonly string[];
 	/** Reads a split from the original files; undefined when the folder does not hold it. */
-	readNative(folder: string, split: Split): Promise<NativeSplit | undefined>;
+	readNative?(folder: string, split: Split): Promise<NativeSplit | undefined>;
 	/** False where the split is fixed by others and its rows must stay as they are. Default true. */
 	removeSharedTexts?: boolean;
+	/** Where prompts of later turns hold the model's earlier outputs. */
+	followUp?: Task["followUp"];
 	/** Columns that an imported row must have for scoring. */
 	columns: readonly string[];
 	scorer: Scorer;
 	floors(task: Task, train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[];
+}
+
+function boardEntry(id: string): BoardEntry {
+	const entry = board.get(id);
+	if (!entry) throw new FintuneError("E_INTERNAL", `the task ${id} is not on the leaderboard's list`);
+	return entry;
 }
 
 export function defineTask(definition: TaskDefinition): Task {
@@ -64,6 +73,9 @@ export function defineTask(definition: TaskDefinition): Task {
 		defaultMaxNewTokens: definition.defaultMaxNewTokens,
 		strictRules: definition.strictRules,
 		...(definition.labels ? { labels: definition.labels } : {}),
+		...(definition.followUp ? { followUp: definition.followUp } : {}),
+		board: boardEntry(definition.id),
+		hasOriginalReader: definition.readNative !== undefined,
 		hasSplit: () => true,
 		load: async (split, dataDirs) => (await loadSplit(definition, split, dataDirs)).rows,
 		loadWithReport: (split, dataDirs) => loadSplit(definition, split, dataDirs),
@@ -102,7 +114,7 @@ async function locate(definition: TaskDefinition, split: Split, dataDirs: readon
 			const path = await findFile(join(dir, name), `${split}.jsonl`);
 			if (path) return { rows: await readImport(path, definition), files: [path] };
 		}
-		const native = await definition.readNative(join(dir, definition.folder), split);
+		const native = await definition.readNative?.(join(dir, definition.folder), split);
 		if (native) return native;
 	}
 	return undefined;
@@ -141,6 +153,18 @@ export function majorityFloor(task: Task, train: readonly TaskRow[], test: reado
 		{ bootstrap: 0 },
 	);
 	return [{ name: `always "${answer}"`, scores }];
+}
+
+/** The floor of tagging every token O, which every tagging task has most of. */
+export function majorityTagFloor(task: Task, _train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[] {
+	if (test.length === 0) return [];
+	const outputs = test.map(({ doc }) => ((doc.token ?? []) as string[]).map((word) => `${word}:O`).join("\n"));
+	const scores = task.score(
+		test.map((row) => row.doc),
+		outputs,
+		{ bootstrap: 0 },
+	);
+	return [{ name: "every token O", scores }];
 }
 
 /** The most frequent item, the one seen first among equals. */

@@ -4,6 +4,8 @@
  */
 import { pyStrip } from "../metrics/pytext.js";
 import { afterThinking } from "./answers.js";
+import { majorityFloor } from "./define.js";
+import type { TaskRule } from "./hub_task.js";
 import { meanOf, type Scorer, standardErrorOf, textColumn } from "./scoring.js";
 
 /** How the strict score of rule Q departs from the leaderboard's. */
@@ -11,6 +13,8 @@ export const exactMatchStrictRules =
 	"The answer is the first paragraph of what follows </think>. Numbers are compared as numbers (signs of money, thousands " +
 	"separators, brackets for minus and written zeros do not matter; 5 % equals 0.05 only where the reference is a share), words " +
 	"without case, quotes' shapes and a closing full stop.";
+
+const better = { higherIsBetter: true };
 
 export const ruleQ: Scorer = {
 	leaderboardMetrics: ["acc", "acc_stderr"],
@@ -26,6 +30,17 @@ export const ruleQ: Scorer = {
 		});
 		return { aggregates: { acc: meanOf(acc) }, perDocument: { acc } };
 	},
+};
+
+/** What the tasks of rule Q have in common. */
+export const exactMatchRule: TaskRule = {
+	headline: "acc",
+	metrics: { acc: better, acc_stderr: { higherIsBetter: false } },
+	strictRules: exactMatchStrictRules,
+	columns: ["answer"],
+	scorer: ruleQ,
+	defaultMaxNewTokens: 128,
+	floors: majorityFloor,
 };
 
 /** Whether an answer says the same as the reference, see `exactMatchStrictRules`. */

@@ -2,7 +2,7 @@
  * Rule H of the leaderboard: nine yes/no questions a headline; weighted F1 per question, plainly averaged.
  * @module
  */
-import { averageF1, countClasses, encodeLabels, type LabelPairs } from "../metrics/classification.js";
+import { averageF1, confusionMatrix, countClasses, encodeLabels, type LabelPairs } from "../metrics/classification.js";
 import { pyStrip } from "../metrics/pytext.js";
 import { afterThinking, namedOption } from "./answers.js";
 import { type Doc, integerColumn, meanOf, type Prepared, type Scorer, textColumn } from "./scoring.js";
@@ -19,7 +19,8 @@ export const ruleH: Scorer = {
 	leaderboardMetrics: ["avg_f1"],
 	strictMetrics: ["avg_f1", "acc", "missing", "ambiguous"],
 	leaderboard(docs, outputs) {
-		return { aggregates: prepare(docs, (row) => (pyStrip(outputs[row] as string) === "Yes" ? YES : NO)).aggregates };
+		const { aggregates, confusion } = prepare(docs, (row) => (pyStrip(outputs[row] as string) === "Yes" ? YES : NO));
+		return { aggregates, ...(confusion ? { confusion } : {}) };
 	},
 	strict(docs, outputs) {
 		const missing = new Float64Array(docs.length);
@@ -73,5 +74,8 @@ function prepare(docs: readonly Doc[], predict: (row: number) => string): Prepar
 			acc: meanOf(acc),
 		},
 		perDocument: { acc },
+		confusion: confusionMatrix(gold.map(answerName), predicted.map(answerName)),
 	};
 }
+
+const answerName = (number: string): string => (number === YES ? "Yes" : number === NO ? "No" : `(${number})`);

@@ -5,6 +5,7 @@
  */
 import { FintuneError } from "../errors.js";
 import { bootstrapInterval, type CorpusMetric, everyIndex } from "../metrics/bootstrap.js";
+import type { ConfusionMatrix } from "../metrics/classification.js";
 import type { ScoreOptions, TaskScores } from "./task.js";
 
 export type Doc = Record<string, unknown>;
@@ -12,6 +13,10 @@ export type Doc = Record<string, unknown>;
 /** One rule applied to a corpus: the work per document is done, the aggregates only count. */
 export interface Prepared {
 	aggregates: Record<string, CorpusMetric>;
+	/** What intervals and paired tests resample, where that is not the aggregate itself. */
+	resampled?: Record<string, CorpusMetric>;
+	/** Where answers are labels. */
+	confusion?: ConfusionMatrix;
 	/** Metric to one value a document. */
 	perDocument?: Record<string, (number | null)[]>;
 }
@@ -54,6 +59,8 @@ export function buildScores(
 	const strictInterval = intervalOf(strict, headline, bootstrap, seed, docs.length);
 	if (interval) scores.interval = interval;
 	if (strictInterval) scores.strictInterval = strictInterval;
+	if (board.prepared?.confusion) scores.confusion = board.prepared.confusion;
+	if (strict.prepared?.confusion) scores.strictConfusion = strict.prepared.confusion;
 	if (board.prepared?.perDocument) scores.perDocument = board.prepared.perDocument;
 	return scores;
 }
@@ -74,7 +81,7 @@ export function headlineMetric(
 		if (!(error instanceof BoardCrash)) throw error;
 		throw new FintuneError("E_SCORING", "these documents cannot be compared", { found: error.message, cause: error });
 	}
-	return guarded(prepared.aggregates[headline] as CorpusMetric);
+	return guarded((prepared.resampled ?? prepared.aggregates)[headline] as CorpusMetric);
 }
 
 interface Applied {
@@ -118,7 +125,7 @@ function applyRule(
 }
 
 function intervalOf(applied: Applied, headline: string, resamples: number, seed: number, n: number): TaskScores["interval"] {
-	const metric = applied.prepared?.aggregates[headline];
+	const metric = (applied.prepared?.resampled ?? applied.prepared?.aggregates)?.[headline];
 	if (resamples === 0 || !metric || applied.values[headline] === null) return undefined;
 	const { low, high } = bootstrapInterval(n, guarded(metric), { resamples, seed });
 	return Number.isNaN(low) ? undefined : { metric: headline, low, high };

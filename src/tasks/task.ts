@@ -3,6 +3,8 @@
  * One file per task (or family) implements this; `registry.ts` lists them.
  * @module
  */
+import type { ConfusionMatrix } from "../metrics/classification.js";
+import type { BoardEntry } from "./board.js";
 
 /** One row of a task: the prompt a model sees, the answer it should give, and what scoring needs to know. */
 export interface TaskRow {
@@ -32,6 +34,10 @@ export interface TaskScores {
 	interval?: { metric: string; low: number; high: number };
 	/** The same for the strict rules. */
 	strictInterval?: { metric: string; low: number; high: number };
+	/** How often each answer was taken for each gold label, by the leaderboard's rule; tasks whose answers are labels. */
+	confusion?: ConfusionMatrix;
+	/** The same by the corrected rule. */
+	strictConfusion?: ConfusionMatrix;
 	/** Per document and metric, what the leaderboard reports for that document alone where it has such a value (acc, missing ...). */
 	perDocument?: Record<string, (number | null)[]>;
 }
@@ -97,6 +103,16 @@ export interface Task {
 	): (indices: ArrayLike<number>) => number;
 	/** Trivial floors fitted on train rows: the majority answer; for NER the train lexicon. */
 	floors(train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[];
+	/** Whether its rows can be built from the data set's original files, and not only taken from the hub. */
+	readonly hasOriginalReader: boolean;
+	/** Its entry in the leaderboard's list. */
+	readonly board: BoardEntry;
+	/** Where documents are turns of dialogues, and prompts of later turns hold the model's earlier outputs. */
+	readonly followUp?: {
+		place(doc: Record<string, unknown>): { dialogue: string; turn: number };
+		/** @throws FintuneError E_DATA_FORMAT where the query cannot be filled */
+		query(query: string, turn: number, earlier: readonly string[]): string;
+	};
 	/** The answers that self-training may cut out of a chain of thought, in stored order; undefined for free text. */
 	readonly labels?: readonly string[];
 }

@@ -36,12 +36,21 @@ describe.skipIf(!toolkit)(`on a fake CUDA runtime${toolkit ? "" : " (needs a CUD
 		);
 		expect(compiled.stderr).toBe("");
 		expect(compiled.status).toBe(0);
+		const fake = ["-std=c++17", "-O1", "-I", join(root, "native"), "-shared", "-fPIC"];
+		const source = join(root, "test", "kernels", "cublaslt", "fake.cc");
+		const library = spawnSync(process.env.CXX ?? "c++", [...fake, source, "-o", join(dir, "libfake.so")], { encoding: "utf8" });
+		expect(library.stderr).toBe("");
 	}, 600_000);
 	afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 	for (const name of names) {
 		it(name, () => {
-			const env = { ...process.env, ASAN_OPTIONS: "detect_leaks=0" };
+			const env = {
+				...process.env,
+				ASAN_OPTIONS: "detect_leaks=0",
+				FINTUNE_CUBLASLT: join(dir, "libfake.so"),
+				FAKE_CUBLASLT_REFUSES: "1",
+			};
 			const { stdout, stderr, status } = spawnSync(join(dir, "selftest"), [name], { encoding: "utf8", env });
 			expect(stdout + stderr).toBe("ok\n");
 			expect(status).toBe(0);

@@ -6,8 +6,15 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <utility>
 
 struct CUstream_st {};
+struct CUgraph_st {
+  std::vector<std::function<void()>> work;
+};
+struct CUgraphExec_st {
+  std::vector<std::function<void()>> work;
+};
 struct CUevent_st {
   size_t at = 0;  // it is done when this many pieces of work are
 };
@@ -20,6 +27,7 @@ struct State {
   cudaError_t last = cudaSuccess;
   cudaError_t sticky = cudaSuccess;
   std::deque<std::function<void()>> work;
+  CUgraph_st* capturing = nullptr;  // what is queued goes into it
   size_t done = 0;
   std::map<void*, size_t> blocks;
   int limits = 0;
@@ -43,6 +51,14 @@ cudaError_t run_until(size_t count) {
     ++state.done;
   }
   return state.last = state.sticky;
+}
+
+void queue(std::function<void()> work) {
+  if (state.capturing != nullptr) {
+    state.capturing->work.push_back(std::move(work));
+  } else {
+    state.work.push_back(std::move(work));
+  }
 }
 
 size_t end_of_queue() { return state.done + state.work.size(); }
@@ -150,12 +166,12 @@ cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
   ENTER();
-  state.work.push_back([=] { std::memcpy(to, from, bytes); });
+  queue([=] { std::memcpy(to, from, bytes); });
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* p, int byte, size_t bytes, cudaStream_t) {
   ENTER();
-  state.work.push_back([=] { std::memset(p, byte, bytes); });
+  queue([=] { std::memset(p, byte, bytes); });
   return cudaSuccess;
 }
 
@@ -166,6 +182,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
   ENTER();
+  if (state.capturing != nullptr) return state.last = cudaErrorStreamCaptureUnsupported;
   return run_until(end_of_queue());
 }
 cudaError_t cudaStreamQuery(cudaStream_t) {
@@ -193,6 +210,41 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
   return cudaSuccess;
 }
 
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  ENTER();
+  state.capturing = new CUgraph_st;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  *graph = state.capturing;
+  state.capturing = nullptr;
+  ENTER();
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
+  ENTER();
+  *executable = new CUgraphExec_st{graph->work};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete executable;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+  ENTER();
+  for (const auto& work : executable->work) queue(work);
+  return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* p) {
+  const cudaError_t status = run_until(end_of_queue());
+  std::free(p);
+  return status;
+}
+
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
   ENTER();
   ++state.limits;
@@ -202,7 +254,7 @@ cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
 cudaError_t cudaLaunchKernel(const void* kernel, dim3, dim3, void** arguments, size_t, cudaStream_t) {
   ENTER();
   int* const target = *static_cast<int**>(arguments[0]);
-  state.work.push_back([=] { reinterpret_cast<void (*)(int*)>(const_cast<void*>(kernel))(target); });
+  queue([=] { reinterpret_cast<void (*)(int*)>(const_cast<void*>(kernel))(target); });
   return cudaSuccess;
 }
 

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "cuda/device.h"
 #include "cuda/dispatch.h"
+#include "cuda/gemm_library.h"
 #include "cuda/ops.h"
 #include "fake_runtime.h"
 
@@ -60,7 +61,9 @@ std::vector<unsigned char> pattern(size_t n, unsigned seed) {
 void set_to_seven(int* target) { *target = 7; }
 
 cuda::Launch launch_of(const char* name, size_t shared_bytes, void** arguments) {
-  return {name, reinterpret_cast<const void*>(set_to_seven), {1, 1, 1}, 32, shared_bytes, arguments, nullptr};
+  return {
+      name,   reinterpret_cast<const void*>(set_to_seven), {1, 1, 1}, 32, shared_bytes, arguments, nullptr,
+      nullptr};
 }
 
 void upload_keeps() {
@@ -220,6 +223,76 @@ void why_none() {
   }
 }
 
+void recorded() {
+  cuda::CudaDevice& d = open();
+  auto* a = static_cast<int*>(d.allocate(8));
+  auto* b = static_cast<int*>(d.allocate(8));
+  void* arguments[] = {&a};
+  const int64_t before = d.launches();
+  int five = 5;
+  const std::unique_ptr<Recording> recording = d.record([&] {
+    d.launch(launch_of("set", 0, arguments));  // a[0] = 7
+    d.copy(b, a, 8);
+    d.upload(b + 1, &five, 4);
+  });
+  five = 6;
+  expect(recording != nullptr && d.launches() == before + 1, "the work was not done once");
+  int result[2];
+  d.download(result, b, 8);
+  expect(result[0] == 7 && result[1] == 5, "the recorded work is not done");
+  for (int round = 0; round < 3; ++round) {
+    d.fill(a, 0, 8);
+    d.fill(b, 0, 8);
+    recording->replay();
+    d.download(result, b, 8);
+    expect(result[0] == 7 && result[1] == 5, "a replay differs");
+  }
+  expect(d.launches() == before + 4, "replays do not count their launches");
+
+  // Work that waits for the device is an error, and the device works on.
+  expect_error(ErrorCode::Internal, {"what is recorded waits"},
+               [&] { d.record([&] { d.download(result, b, 8); }); });
+  expect_error(ErrorCode::Internal, {"what is recorded waits"}, [&] { d.record([&] { d.synchronize(); }); });
+  expect_error(ErrorCode::Internal, {"within a recording"}, [&] { d.record([&] { d.record([] {}); }); });
+  // Where CUDA makes no graph of it, the work is done all the same.
+  for (const char* function : {"cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"}) {
+    fake::fail_next(function, cudaErrorNotSupported);
+    d.fill(b, 0, 8);
+    expect(d.record([&] { d.copy(b, a, 8); }) == nullptr, std::string(function) + ": something was recorded");
+    d.download(result, b, 8);
+    expect(result[0] == 7, std::string(function) + ": the work is not done");
+  }
+  expect(!d.lost() && cudaGetLastError() == cudaSuccess, "an error is left");
+
+  // With its context a recording is gone.
+  fake::queue_fault(cudaErrorIllegalAddress);
+  expect_error(ErrorCode::Device, {"is lost"}, [&] { d.synchronize(); });
+  expect_error(ErrorCode::Device, {"lost"}, [&] { recording->replay(); });
+  d.release(a, 8);
+  d.release(b, 8);
+  cuda::backend(0);
+  expect_error(ErrorCode::Argument, {"lost since"}, [&] { recording->replay(); });
+}
+
+void library_refused() {
+  cuda::CudaDevice& d = open();
+  Arena arena(d);
+  arena.reserve(cuda::CublasLtHandle::kWorkspaceBytes + kMiB);
+  Exec exec;
+  exec.device = &d;
+  exec.arena = &arena;
+  exec.compute = DType::BF16;
+  expect(cuda::products().library.find("cuBLASLt 13.1.2") == 0, cuda::products().reason);
+  expect(cuda::has_gemm_library(exec), "the library is not used");
+  const cuda::DenseProduct p{cuda::Layout::NT, DType::BF16, DType::F32, 8, 8,    8, nullptr, 8,
+                             nullptr,          8,           nullptr,    8, false};
+  expect(!cuda::library_gemm(exec, p), "a library that does not open has multiplied");
+  expect(!cuda::has_gemm_library(exec), "the library is asked again");
+  const cuda::Products products = cuda::products();
+  expect(products.library.empty() && products.reason.find("does not work on cuda:0") != std::string::npos,
+         products.reason);
+}
+
 struct Case {
   const char* name;
   void (*run)();
@@ -233,6 +306,8 @@ constexpr Case kCases[] = {
     {"a lost device refuses everything, and is opened again when nothing lies on it", lost_and_reopened},
     {"GPUs are surveyed, and those that cannot be used named", which_gpus},
     {"why there is no GPU", why_none},
+    {"what is recorded is done again by one call", recorded},
+    {"cuBLASLt that does not open on a GPU is passed over", library_refused},
 };
 
 }  // namespace

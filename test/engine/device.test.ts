@@ -31,6 +31,13 @@ describe("a device that is not there", () => {
 		const noCuda = missing("cuda:1", { ...without("this build has no CUDA"), build: null });
 		expect(noCuda.message).toContain("fintune doctor");
 
+		const file = "/package/prebuilds/linux-x64/cuda/fintune.node";
+		const outcome = { kind: "prebuilt-cuda", file, use: false, reason: "no sign of an NVIDIA driver", state: "skipped" } as const;
+		const cpuAddon = () => ({ ...without("this addon has no CUDA"), build: null });
+		expect(missingDevice("cuda", ["cpu"], cpuAddon, "device", [outcome]).message).toContain(
+			`the addon with CUDA (${file}) is not in use: no sign of an NVIDIA driver`,
+		);
+
 		const info: NativeGpuInfo = { build, driver: 13000, gpus: [h100, v100], reason: null, ...products };
 		expect(missing("cuda:9", info).message).toContain("cuda:0 (NVIDIA H100 80GB HBM3) or cuda:1 (Tesla V100), found cuda:9");
 		expect(missing("cuda:1", info).message).toContain("Tesla V100 cannot be used: compute capability 7.0: too old");

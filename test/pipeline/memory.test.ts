@@ -13,10 +13,10 @@ import { tinyModel } from "./tiny.js";
 let room = Number.POSITIVE_INFINITY;
 vi.mock("../../src/stages/memory.js", async (original) => {
 	const real = await original<typeof import("../../src/stages/memory.js")>();
-	const choose: typeof real.chooseMicroBatchTokens = (model, options, lengths) => {
+	const choose: typeof real.chooseMicroBatchTokens = (model, options, lengths, given) => {
 		const plan = model.planTraining(options, { lengths: [Math.min(room, 4000)] });
 		const bytes = Object.values(plan).reduce((a, b) => a + b, 0);
-		return real.chooseMicroBatchTokens(model, options, lengths, bytes / real.usableShare);
+		return real.chooseMicroBatchTokens(model, options, lengths, given, bytes / real.usableShare);
 	};
 	return { ...real, chooseMicroBatchTokens: choose };
 });

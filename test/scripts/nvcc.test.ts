@@ -80,6 +80,20 @@ it("compiles equal sources once, and again when a source, a header or an option 
 	expect(runs()).toBe(3);
 });
 
+it("compiles again when what an options file says differs", () => {
+	writeFileSync(at("options.rsp"), "-DONE");
+	compile("a.o", ["--options-file", at("options.rsp")]);
+	compile("a.o", ["--options-file", at("options.rsp")]);
+	expect(runs()).toBe(1);
+	writeFileSync(at("options.rsp"), "-DTWO");
+	compile("a.o", ["--options-file", at("options.rsp")]);
+	expect(runs()).toBe(2);
+	compile("a.o", [`--options-file=${at("options.rsp")}`]);
+	writeFileSync(at("options.rsp"), "-DTHREE");
+	compile("a.o", [`--options-file=${at("options.rsp")}`]);
+	expect(runs()).toBe(4);
+});
+
 it("compiles where the cache is damaged, off or not writable", () => {
 	compile("a.o");
 	for (const name of readdirSync(at("cache"))) if (name.endsWith(".o")) writeFileSync(join(at("cache"), name), "cut");

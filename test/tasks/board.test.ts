@@ -1,16 +1,21 @@
 /**
  * The leaderboard's own code scored these outputs; every value must come out again.
  */
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { boardLimit, boardOrder } from "../../src/tasks/board_order.js";
 import { ruleC, ruleM } from "../../src/tasks/classification.js";
+import { fillEarlierAnswers } from "../../src/tasks/earlier_answers.js";
 import { ruleQ } from "../../src/tasks/exact_match.js";
+import { fnxlConcepts } from "../../src/tasks/fnxl_tags.js";
 import { ruleH } from "../../src/tasks/headlines_scoring.js";
 import { boardTags, ruleN } from "../../src/tasks/ner_scoring.js";
 import { tasks } from "../../src/tasks/registry.js";
 import { ruleT } from "../../src/tasks/regression.js";
 import { buildScores, type Scorer } from "../../src/tasks/scoring.js";
 import { ruleS } from "../../src/tasks/sequence_labelling.js";
+import { ruleA, ruleX } from "../../src/tasks/summaries.js";
 import { ruleR } from "../../src/tasks/triplets.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
 
@@ -29,6 +34,18 @@ interface Group {
 	higher_is_better: Record<string, boolean>;
 	docs: GoldenDoc[];
 	aggregates: { id: string; docs: "all" | number[]; values: Record<string, Golden> }[];
+}
+
+/** The group about the order of documents. */
+interface Orders {
+	family: string;
+	order: { n: number; first: number[]; sha256_of_comma_joined: string }[];
+	limit: { task_sizes: number[]; limit: number | null; documents: number[] }[];
+}
+/** What only the dialogue group has. */
+interface Dialogues {
+	docs: { id: string; doc: { query: string; turn: number; dialogue_id: number }; output: string; prompt: string }[];
+	fill: { query: string; turn: number; answers: string[]; expected: string | { error: string } }[];
 }
 
 const bio = (...kinds: string[]) => ["O", ...kinds.flatMap((kind) => [`B-${kind}`, `I-${kind}`])];
@@ -50,6 +67,7 @@ const tagsOf: Record<string, string[]> = {
 	flare_cd: bio("CAUSE", "EFFECT"),
 	flare_finer_ord: bio("PER", "LOC", "ORG"),
 	flare_fsrl: bio(...roles),
+	flare_fnxl: ["O", ...fnxlConcepts.map((concept) => `B-${concept}`)],
 };
 
 function scorerOf(group: Group): Scorer {
@@ -63,6 +81,8 @@ function scorerOf(group: Group): Scorer {
 		R: ruleR,
 		Q: ruleQ,
 		S: ruleS(tagsOf[group.task] ?? []),
+		A: ruleA,
+		X: ruleX,
 	};
 	const scorer = families[group.family];
 	if (!scorer) throw new Error(`no scorer for family ${group.family}`);
@@ -94,14 +114,52 @@ function expectValues(group: Group, docs: readonly GoldenDoc[], values: Record<s
 
 const groups: Group[] = hasShared
 	? (JSON.parse(readFileSync(sharedPath("fixtures/golden/pixiu-scoring.json"), "utf-8")) as { groups: Group[] }).groups.filter(
-			(g) => ["C", "H", "M", "N", "T", "R", "Q", "S"].includes(g.family) && !["Q-convfinqa", "S-fnxl"].includes(g.id),
+			(g) => g.family !== "O",
 		)
 	: [];
+const orders = hasShared
+	? (JSON.parse(readFileSync(sharedPath("fixtures/golden/pixiu-scoring.json"), "utf-8")) as { groups: Orders[] }).groups.find(
+			(g) => g.family === "O",
+		)
+	: undefined;
 
 describe.skipIf(!hasShared)(`the leaderboard's values (${whyNoShared})`, () => {
-	it("has the groups of the families that are implemented", () => {
-		expect(groups.map((group) => group.family).filter((f) => f === "C")).toHaveLength(23);
-		expect(groups).toHaveLength(23 + 1 + 6 + 2 + 1 + 1 + 2 + 4);
+	it("has all groups", () => {
+		const families = groups.map((group) => group.family);
+		const count = (letter: string) => families.filter((f) => f === letter).length;
+		expect(Object.fromEntries([..."CHMTNSRQXA"].map((letter) => [letter, count(letter)]))).toEqual({
+			...{ C: 23, H: 1, M: 6, T: 1, N: 2, S: 5, R: 1, Q: 3, X: 1, A: 2 },
+		});
+		expect(groups.length + (orders ? 1 : 0)).toBe(46);
+	});
+
+	it("O: documents are shuffled with seed 42, and a limit is a count or a share of the first task", () => {
+		expect(orders?.order.length).toBeGreaterThan(5);
+		for (const { n, first, sha256_of_comma_joined: hash } of orders?.order ?? []) {
+			const order = boardOrder(n);
+			expect(order.slice(0, first.length)).toEqual(first);
+			expect(createHash("sha256").update(order.join()).digest("hex")).toBe(hash);
+		}
+		for (const { task_sizes: sizes, limit, documents } of orders?.limit ?? []) {
+			expect(boardLimit(sizes, limit ?? undefined), JSON.stringify({ sizes, limit })).toEqual(documents);
+		}
+	});
+
+	it("Q: prompts of later turns hold the earlier outputs", () => {
+		const { docs, fill } = groups.find((group) => group.id === "Q-convfinqa") as unknown as Dialogues;
+		expect(fill.length).toBeGreaterThan(9);
+		for (const { query, turn, answers, expected } of fill) {
+			const filled = () => fillEarlierAnswers(query, turn, answers);
+			if (typeof expected === "string") expect(filled(), query).toBe(expected);
+			else expect(filled, query).toThrow(expected.error);
+		}
+		for (const { doc, prompt } of docs) {
+			const earlier = docs
+				.filter((d) => d.doc.dialogue_id === doc.dialogue_id && d.doc.turn < doc.turn)
+				.sort((a, b) => a.doc.turn - b.doc.turn)
+				.map(({ output }) => output);
+			expect(fillEarlierAnswers(doc.query, doc.turn, earlier)).toBe(prompt);
+		}
 	});
 
 	it.each(groups)("$id: aggregates", (group) => {

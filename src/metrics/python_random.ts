@@ -1,0 +1,26 @@
+/**
+ * Python's `random.Random(seed)` as far as others' orders depend on it: `shuffle`.
+ * @module
+ */
+import { MersenneTwister } from "./mersenne_twister.js";
+
+/**
+ * The order in which `random.Random(seed).shuffle` leaves 0..n-1 (CPython since 3.2).
+ * @param seed a non-negative integer below 2^32
+ */
+export function pythonShuffle(n: number, seed: number): number[] {
+	const words = new MersenneTwister(seed, "keyed");
+	const below = (bound: number): number => {
+		const bits = 32 - Math.clz32(bound);
+		for (;;) {
+			const value = words.next() >>> (32 - bits);
+			if (value < bound) return value;
+		}
+	};
+	const order = Array.from({ length: n }, (_, i) => i);
+	for (let i = n - 1; i > 0; i--) {
+		const j = below(i + 1);
+		[order[i], order[j]] = [order[j] as number, order[i] as number];
+	}
+	return order;
+}
