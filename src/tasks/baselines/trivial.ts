@@ -9,12 +9,12 @@ import { decontaminate } from "../../data/decontaminate.js";
 import { FintuneError } from "../../errors.js";
 import { rowText } from "../splits.js";
 import type { Split, Task, TaskRow } from "../task.js";
-import { answerBaselines, extractBaselines, summaryBaselines } from "./texts.js";
 import type { BaselineMaker, ScoredBaseline, TrivialBaseline } from "./baseline.js";
 import { cachedBaselines } from "./cache.js";
 import { entityBaselines, tagBaselines, tripletBaselines } from "./lexicons.js";
 import { optionBaselines } from "./options.js";
 import { scoreBaselines } from "./scores.js";
+import { answerBaselines, extractBaselines, summaryBaselines } from "./texts.js";
 
 export interface TrivialReport {
 	/** In a fixed order: majority, constants, lexicons, word counts, as far as the task and its data allow. */
