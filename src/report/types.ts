@@ -60,6 +60,8 @@ export interface TaskReport {
 	missing?: number;
 	/** What a rule without a model reaches: majority class, train lexicon. */
 	floor?: { name: string; score: number | null };
+	/** In words: whether the model is significantly better than the best floor, with difference, 95 % interval and p. */
+	verdict?: string;
 	/** Every metric of the task by name. */
 	all: Record<string, number | null>;
 }
