@@ -62,6 +62,8 @@ export interface TaskReport {
 	floor?: { name: string; score: number | null };
 	/** In words: whether the model is significantly better than the best floor, with difference, 95 % interval and p. */
 	verdict?: string;
+	/** The headline metric is an error. */
+	lowIsGood?: true;
 	/** Every metric of the task by name. */
 	all: Record<string, number | null>;
 }

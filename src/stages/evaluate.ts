@@ -9,6 +9,7 @@ import type { Model } from "../engine/model.js";
 import type { Generation } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
 import type { EvaluationReport, SampleGeneration, TaskReport } from "../report/types.js";
+import { averages } from "../tasks/averages.js";
 import type { ScoredBaseline } from "../tasks/baselines/baseline.js";
 import { baselineCacheFolder } from "../tasks/baselines/cache.js";
 import { againstBest, bestBaseline } from "../tasks/baselines/compare.js";
@@ -107,6 +108,7 @@ export async function evaluate(context: StageContext, config: EvaluateConfig): P
 		}
 	}
 	metrics.overlong = overlongInAll / rowsInAll;
+	await writeJson(join(context.folder, "averages.json"), averagesOf(reports, scores));
 	await writeJson(join(context.folder, "scores.json"), scores);
 	const evaluation: EvaluationReport = { stage: context.name, split: config.split, tasks: reports };
 	return {
@@ -229,6 +231,18 @@ function markCorrect(stored: readonly StoredGeneration[], scores: TaskScores): v
 	}
 }
 
+/** The board's category means and overall mean by both scorings; tasks whose metric is an error are named in it. */
+function averagesOf(reports: readonly TaskReport[], scores: Record<string, unknown>): Record<string, unknown> {
+	const by = (scoring: "leaderboard" | "strict") =>
+		averages(
+			reports.map(({ task: name }) => {
+				const task = taskByName(name);
+				return { task, value: (scores[name] as TaskScores)[scoring][task.headline] ?? null };
+			}),
+		);
+	return { leaderboard: by("leaderboard"), strict: by("strict") };
+}
+
 function meanOf<T>(items: readonly T[], value: (item: T) => number): number {
 	return items.reduce((sum, item) => sum + value(item), 0) / items.length;
 }
@@ -260,6 +274,7 @@ function taskReport(
 		score: chosen[task.headline] ?? null,
 		...(interval ? { low: interval.low, high: interval.high } : {}),
 		overlong,
+		...(task.metrics[task.headline]?.higherIsBetter === false ? { lowIsGood: true as const } : {}),
 		...(typeof chosen.missing === "number" ? { missing: chosen.missing } : {}),
 		...(floor ? { floor: { name: floor.baseline.name, score: floor.score } } : {}),
 		all: {
