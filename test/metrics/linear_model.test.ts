@@ -59,13 +59,13 @@ describe("linear models", () => {
 	it.each([2, 3])("logistic regression tells %i classes apart, and gives the same answers again", (classes) => {
 		const texts = Array.from({ length: 30 }, (_, i) => `word${i % classes} filler${i % 5}`);
 		const vectorizer = new TfidfVectorizer(texts);
-		const fit = () =>
+		const answers = () =>
 			logisticRegression(
 				vectorizer.transform(texts),
 				texts.map((_, i) => i % classes),
 				classes,
 			)(vectorizer.transform(["word0", "word1", `word${classes - 1} filler4`]));
-		expect([...fit()]).toEqual([0, 1, classes - 1]);
-		expect(fit()).toEqual(fit());
+		expect([...answers()]).toEqual([0, 1, classes - 1]);
+		expect(answers()).toEqual(answers());
 	});
 });
