@@ -30,6 +30,12 @@ describe.skipIf(!hasShared)(`trivial baselines (${whyNoShared})`, () => {
 		expect(Math.abs((counted.scores.leaderboard.f1 as number) - f1)).toBeLessThan(0.02);
 	});
 
+	it("ner: the lexicons as published", async () => {
+		const { report } = await baselinesOf("ner");
+		const found = report.baselines.map(({ scores }) => (scores.leaderboard.entity_f1 as number).toFixed(3));
+		expect(found).toEqual(["0.761", "0.794", "0.832"]);
+	});
+
 	it("keeps what it made by content, and repairs a spoilt file", { timeout: 120_000 }, async () => {
 		const first = await baselinesOf("fiqasa", cache);
 		const [file] = readdirSync(cache);
