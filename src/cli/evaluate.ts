@@ -17,6 +17,7 @@ import { taskDataDirs } from "../tasks/data_dirs.js";
 import { type EvaluationDocument, evaluateGenerationsFile, everyMetricCrashed } from "../tasks/evaluate_generations.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Split } from "../tasks/task.js";
+import { compareEvaluations } from "./compare.js";
 import { addModelOptions, addSamplingOptions, collect, oneOf, type SamplingFlags, wholeNumber } from "./options.js";
 import { printJson, stopSignal, terminalProgress, terminalWidth } from "./terminal.js";
 
@@ -29,6 +30,7 @@ interface EvaluateFlags extends SamplingFlags {
 	limit?: number;
 	chatTemplate?: boolean;
 	generations?: string;
+	compare?: string[];
 	out?: string;
 	json?: boolean;
 	device?: string;
@@ -41,20 +43,31 @@ export function addEvaluate(program: Command): Command {
 		.description("score a model, or stored generations, on tasks of the leaderboard")
 		.option("--model <dir>", "Hugging Face folder, hub id in the local cache, or tiny")
 		.option("--adapter <dir>", "PEFT adapter to stack on the model (repeatable, in order)", collect, [])
-		.requiredOption("--task <name...>", "task names", (value: string, previous: string[] | undefined) => [
-			...(previous ?? []),
-			value,
-		])
+		.option("--task <name...>", "task names", (value: string, previous: string[] | undefined) => [...(previous ?? []), value])
 		.option("--data <dir>", "folder with task data (repeatable)", collect, [])
 		.option("--split <split>", "train, valid or test", oneOf("train", "valid", "test"), "test")
 		.option("--limit <n>", "a seeded choice of so many rows", wholeNumber)
 		.option("--chat-template", "wrap the prompts in the chat template")
 		.option("--generations <file>", 'score these rows {"doc", "output"} instead of a model')
+		.option("--compare <evaluation...>", "test two evaluations of the same documents: folders of evaluations, or generations")
 		.option("--out <dir>", "keep generations and scores here")
 		.option("--json", "one JSON document on stdout")
-		.action((flags: EvaluateFlags) =>
-			flags.generations === undefined ? fromModel(flags) : fromGenerations(flags, flags.generations),
-		);
+		.action(async ({ task = [], ...others }: Partial<EvaluateFlags>) => {
+			const flags = { ...others, task } as EvaluateFlags;
+			if (flags.compare !== undefined) return compareTwo(flags.compare, flags);
+			if (task.length === 0) {
+				throw new FintuneError("E_USAGE", "evaluate needs a task", { expected: "--task NAME", hint: "fintune tasks lists them" });
+			}
+			return flags.generations === undefined ? fromModel(flags) : fromGenerations(flags, flags.generations);
+		});
+}
+
+function compareTwo(paths: readonly string[], { task, json }: EvaluateFlags): Promise<void> {
+	const [a, b] = paths;
+	if (a === undefined || b === undefined || paths.length > 2) {
+		throw new FintuneError("E_USAGE", "--compare takes two evaluations", { expected: "--compare A B", found: `${paths.length}` });
+	}
+	return compareEvaluations(a, b, task, json ?? false);
 }
 
 async function fromGenerations(flags: EvaluateFlags, file: string): Promise<void> {

@@ -6,6 +6,7 @@
 import { Command, CommanderError } from "commander";
 import { ExitStatus, fromSystemError } from "../errors.js";
 import { version } from "../version.js";
+import { addBaselines } from "./baselines.js";
 import { addBench } from "./bench.js";
 import { addData } from "./data.js";
 import { addDoctor } from "./doctor.js";
@@ -25,7 +26,21 @@ const program = new Command("fintune")
 	.exitOverride()
 	.configureOutput({ writeErr: (text) => process.stderr.write(text) });
 
-for (const add of [addRun, addPlan, addScore, addGenerate, addEvaluate, addTasks, addData, addReport, addBench, addDoctor]) {
+const commands = [
+	addRun,
+	addPlan,
+	addScore,
+	addGenerate,
+	addEvaluate,
+	addBaselines,
+	addTasks,
+	addData,
+	addReport,
+	addBench,
+	addDoctor,
+];
+
+for (const add of commands) {
 	const command = add(program);
 	command.exitOverride();
 }

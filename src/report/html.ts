@@ -114,10 +114,14 @@ ${table("Stages of the run", [th("Stage"), th("Type"), th("Status"), th("Time", 
 function scoreCell(result: TaskReport | undefined, history: TaskHistory): string {
 	if (!result) return `<td class="n">${noValue}</td>`;
 	const floor = history.floor?.score;
-	const below = result.score !== null && floor !== null && floor !== undefined && result.score <= floor;
+	const below =
+		result.score !== null &&
+		floor !== null &&
+		floor !== undefined &&
+		(result.lowIsGood ? result.score >= floor : result.score <= floor);
 	const interval =
 		result.low === undefined || result.high === undefined ? "" : `[${formatScore(result.low)}, ${formatScore(result.high)}]`;
-	const note = [interval, ...(below ? ["not above the floor"] : [])].filter(Boolean);
+	const note = [interval, ...(result.verdict ? [esc(result.verdict)] : below ? ["not above the floor"] : [])].filter(Boolean);
 	return `<td class="n">${formatScore(result.score)}${note.map((text, i) => `<small${below && i === note.length - 1 ? ' class="below"' : ""}>${text}</small>`).join("")}</td>`;
 }
 

@@ -118,9 +118,37 @@ export function evaluationTable(evaluations: readonly EvaluationReport[], width 
 	const histories = taskHistories(evaluations);
 	if (histories.length === 0) return "";
 	const across = acrossTable(evaluations, histories);
-	if (naturalWidth(across.columns, across.rows) <= width) return formatTable(across.columns, across.rows, width);
+	const words = verdicts(evaluations, histories, width);
+	if (naturalWidth(across.columns, across.rows) <= width) return formatTable(across.columns, across.rows, width) + words;
 	const down = downTable(evaluations, histories);
-	return formatTable(down.columns, down.rows, width);
+	return formatTable(down.columns, down.rows, width) + words;
+}
+
+/** What is said about each task of each evaluation, wrapped at blanks; nothing where nothing is. */
+function verdicts(evaluations: readonly EvaluationReport[], histories: readonly TaskHistory[], width: number): string {
+	const said = histories.flatMap(({ title, results }) =>
+		results.flatMap((result, i) => {
+			if (result?.verdict === undefined) return [];
+			const stage = evaluations.length > 1 ? `, ${evaluationLabel(evaluations[i] as EvaluationReport)}` : "";
+			return [wrapWords(`${title}${stage}: ${result.verdict}`, width)];
+		}),
+	);
+	return said.length === 0 ? "" : `\n${said.join("\n")}\n`;
+}
+
+/** Lines of at most `width`, the second and later ones indented; a longer word stands alone. */
+function wrapWords(text: string, width: number): string {
+	const lines: string[] = [];
+	let line = "";
+	for (const word of oneLine(text).split(" ")) {
+		if (line.trim() !== "" && displayWidth(`${line} ${word}`) > width) {
+			lines.push(line);
+			line = `  ${word}`;
+		} else {
+			line = line === "" ? word : `${line} ${word}`;
+		}
+	}
+	return [...lines, line].join("\n");
 }
 
 interface Layout {

@@ -60,6 +60,10 @@ export interface TaskReport {
 	missing?: number;
 	/** What a rule without a model reaches: majority class, train lexicon. */
 	floor?: { name: string; score: number | null };
+	/** In words: whether the model is significantly better than the best floor, with difference, 95 % interval and p. */
+	verdict?: string;
+	/** The headline metric is an error. */
+	lowIsGood?: true;
 	/** Every metric of the task by name. */
 	all: Record<string, number | null>;
 }

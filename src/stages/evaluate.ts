@@ -9,8 +9,13 @@ import type { Model } from "../engine/model.js";
 import type { Generation } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
 import type { EvaluationReport, SampleGeneration, TaskReport } from "../report/types.js";
+import { averages } from "../tasks/averages.js";
+import type { ScoredBaseline } from "../tasks/baselines/baseline.js";
+import { baselineCacheFolder } from "../tasks/baselines/cache.js";
+import { againstBest, bestBaseline } from "../tasks/baselines/compare.js";
+import { trivialBaselines } from "../tasks/baselines/trivial.js";
 import { taskByName } from "../tasks/registry.js";
-import type { Task, TaskFloor, TaskRow, TaskScores } from "../tasks/task.js";
+import type { Task, TaskRow, TaskScores } from "../tasks/task.js";
 import { type Tokenizer, turnEndId } from "../text/tokenizer.js";
 import type { StageContext, StageOutcome } from "./context.js";
 import { writeJson, writeJsonLines } from "./files.js";
@@ -58,16 +63,38 @@ export async function evaluate(context: StageContext, config: EvaluateConfig): P
 		markCorrect(stored, result);
 		await writeJsonLines(join(context.folder, "generations", `${task.name}.jsonl`), stored);
 		const overlong = stored.filter((g) => g.finish_reason === "length").length;
-		const floors = await trivialFloors(task, rows, context);
+		const trivial = await trivialBaselines(task, config.split, rows, context.dataDirs, baselineCacheFolder());
+		const docs = rows.map((row) => row.doc);
+		const outputs = stored.map((g) => g.output);
+		const against = {
+			leaderboard: againstBest(task, docs, outputs, trivial.baselines, "leaderboard"),
+			strict: againstBest(task, docs, outputs, trivial.baselines, "strict"),
+		};
+		const verdict = against[config.scoring]?.sentence;
 		scores[task.name] = {
 			split: config.split,
 			...result,
 			overlong: overlong / rows.length,
-			floors: floors.map(({ name: floor, scores: s }) => ({ name: floor, n: s.n, leaderboard: s.leaderboard, strict: s.strict })),
+			mean_output_length: {
+				tokens: meanOf(stored, (g) => g.output_ids.length),
+				characters: meanOf(stored, (g) => [...g.output].length),
+			},
+			floors: trivial.baselines.map(({ name: floor, kind, scores: s }) => ({
+				name: floor,
+				kind,
+				n: s.n,
+				leaderboard: s.leaderboard,
+				strict: s.strict,
+			})),
+			against_best_floor: { leaderboard: against.leaderboard ?? null, strict: against.strict ?? null },
 		};
 		rowsInAll += rows.length;
 		overlongInAll += overlong;
-		reports.push(taskReport(task, result, overlong / rows.length, floors, config.scoring));
+		reports.push({
+			...taskReport(task, result, overlong / rows.length, trivial.baselines, config.scoring),
+			...(verdict === undefined ? {} : { verdict }),
+		});
+		if (verdict !== undefined) context.log(`${task.name}: ${verdict}`);
 		for (const [metric, value] of metricsOf(task, result, overlong / rows.length)) metrics[metric] = value;
 		for (const g of stored.slice(0, samplesPerTask)) {
 			samples.push({
@@ -81,6 +108,7 @@ export async function evaluate(context: StageContext, config: EvaluateConfig): P
 		}
 	}
 	metrics.overlong = overlongInAll / rowsInAll;
+	await writeJson(join(context.folder, "averages.json"), averagesOf(reports, scores));
 	await writeJson(join(context.folder, "scores.json"), scores);
 	const evaluation: EvaluationReport = { stage: context.name, split: config.split, tasks: reports };
 	return {
@@ -203,9 +231,20 @@ function markCorrect(stored: readonly StoredGeneration[], scores: TaskScores): v
 	}
 }
 
-async function trivialFloors(task: Task, rows: readonly TaskRow[], context: StageContext): Promise<TaskFloor[]> {
-	if (!task.hasSplit("train")) return [];
-	return task.floors(await task.load("train", context.dataDirs), rows);
+/** The board's category means and overall mean by both scorings; tasks whose metric is an error are named in it. */
+function averagesOf(reports: readonly TaskReport[], scores: Record<string, unknown>): Record<string, unknown> {
+	const by = (scoring: "leaderboard" | "strict") =>
+		averages(
+			reports.map(({ task: name }) => {
+				const task = taskByName(name);
+				return { task, value: (scores[name] as TaskScores)[scoring][task.headline] ?? null };
+			}),
+		);
+	return { leaderboard: by("leaderboard"), strict: by("strict") };
+}
+
+function meanOf<T>(items: readonly T[], value: (item: T) => number): number {
+	return items.reduce((sum, item) => sum + value(item), 0) / items.length;
 }
 
 /** `task.metric` for conditions: the board's values, `strict_metric` beside them, and overlong. */
@@ -221,14 +260,12 @@ function taskReport(
 	task: Task,
 	scores: TaskScores,
 	overlong: number,
-	floors: readonly TaskFloor[],
+	floors: readonly ScoredBaseline[],
 	scoring: EvaluateConfig["scoring"],
 ): TaskReport {
 	const chosen = scoring === "strict" ? scores.strict : scores.leaderboard;
 	const interval = scoring === "strict" ? scores.strictInterval : scores.interval;
-	// The highest floor is the one to beat.
-	const floorScore = (f: TaskFloor): number => f.scores[scoring][task.headline] ?? Number.NEGATIVE_INFINITY;
-	const floor = [...floors].sort((a, b) => floorScore(b) - floorScore(a))[0];
+	const floor = bestBaseline(task, floors, scoring);
 	return {
 		task: task.name,
 		title: task.title,
@@ -237,8 +274,9 @@ function taskReport(
 		score: chosen[task.headline] ?? null,
 		...(interval ? { low: interval.low, high: interval.high } : {}),
 		overlong,
+		...(task.metrics[task.headline]?.higherIsBetter === false ? { lowIsGood: true as const } : {}),
 		...(typeof chosen.missing === "number" ? { missing: chosen.missing } : {}),
-		...(floor ? { floor: { name: floor.name, score: floor.scores[scoring][task.headline] ?? null } } : {}),
+		...(floor ? { floor: { name: floor.baseline.name, score: floor.score } } : {}),
 		all: {
 			...scores.leaderboard,
 			...Object.fromEntries(Object.entries(scores.strict).map(([metric, value]) => [`strict_${metric}`, value])),
