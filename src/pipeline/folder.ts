@@ -2,6 +2,7 @@
  * The layout of a run folder, and the small files that tell its state to people and other programs.
  * @module
  */
+import { existsSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { fromSystemError } from "../errors.js";
@@ -50,11 +51,18 @@ export class RunFolder {
 		return (await readJsonIfThere(join(this.stage(name, iteration), "stage.json"))) as StageRecord | undefined;
 	}
 
-	/** An empty folder for a stage that is about to run; what an unfinished or outdated run left is removed. */
-	async begin(name: string, iteration: number): Promise<string> {
+	/**
+	 * The folder of a stage that is about to run. What an interrupted run of the same identity left stays, for the stage to
+	 * go on from; anything else is removed.
+	 */
+	async begin(name: string, iteration: number, identity: string): Promise<string> {
 		const folder = this.stage(name, iteration);
+		const marker = join(folder, "started.json");
+		const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
+		if (started?.identity === identity && !existsSync(join(folder, "stage.json"))) return folder;
 		await removeFolder(folder);
 		await makeFolder(folder);
+		await writeJson(marker, { identity });
 		return folder;
 	}
 

@@ -189,7 +189,7 @@ class Run {
 
 	async #run(stage: StageConfig, identity: string, iteration: number): Promise<StageRecord> {
 		const now = this.#options.now ?? (() => performance.now() / 1000);
-		const folder = await this.#folder.begin(stage.name, iteration);
+		const folder = await this.#folder.begin(stage.name, iteration, identity);
 		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
 		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
 		const started = now();
@@ -197,6 +197,7 @@ class Run {
 		const context: StageContext = {
 			name: stage.name,
 			folder,
+			identity,
 			session: this.#session,
 			seed: this.#pipeline.config.seed,
 			dataDirs: this.#dataDirs,

@@ -1,6 +1,6 @@
 /**
  * What trivial answers score on the tasks' test rows, measured with code of others (scikit-learn, and the leaderboard's own
- * for NER): for `fintune tasks show` where the rows are not here. With rows, `Task.floors` measures them anew.
+ * for NER): for `fintune tasks show` where the rows are not here. With rows, `baselines/` measures them anew.
  * @module
  */
 
