@@ -61,8 +61,10 @@ export async function fetchTask(task: Task, into: string, options: FetchOptions 
 		? await fromCache(task, repository, revision)
 		: await fromHub(openRepository(id, settings, otherWay(task)), task, repository, revision, options.progress);
 	const imported = await importTask(task, files, into, { repository: id, revision, commit });
-	const absent = (Object.keys(task.board.sizes) as Split[]).filter((split) => !files.has(split));
-	const differences = absent.map((split) => `${task.name} ${split}: not fetched, the leaderboard has ${task.board.sizes[split]}`);
+	const absent = (Object.keys(task.board.sizes) as Split[]).filter((split) => !imported.manifest.splits[split]);
+	const differences = absent.map(
+		(split) => `${task.name} ${split}: the repository has no rows, the leaderboard has ${task.board.sizes[split]}`,
+	);
 	return { ...imported, differences: [...imported.differences, ...differences], downloaded };
 }
 

@@ -342,11 +342,14 @@ describe("a refusal", () => {
 		expect(await refused(fetchMa({ env: { ...env, HF_TOKEN: "hf_x" } }))).toMatchObject({ code: "E_NOT_FOUND" });
 	});
 
-	it("of rows that the task cannot use names the file and the row", async () => {
+	it("of rows that the task cannot use names the file and the row; a split that is absent is told", async () => {
 		hub.commits[first] = plainCommit({ "test.jsonl": jsonl([row(0), { ...row(1), gold: 5 }]) });
 		await expect(fetchMa()).rejects.toThrow(/snapshots.*test\.jsonl:2: has no right option/);
 		expect(existsSync(join(dir, "data", "ma"))).toBe(false);
 		hub.commits[first] = plainCommit({ "README.md": Buffer.from("x") });
+		hub.commits[second] = plainCommit({ "train.jsonl": jsonl([row(0)]) });
+		const { differences } = await fetchMa({ revision: second });
+		expect(differences).toEqual(["ma test: the repository has no rows, the leaderboard has 500"]);
 		await expect(fetchMa()).rejects.toThrow(/has no rows that task ma can use.*README\.md/s);
 	});
 });
