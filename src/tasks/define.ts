@@ -168,7 +168,9 @@ function notInstalled(definition: TaskDefinition, split: Split, dataDirs: readon
 	return new FintuneError("E_TASK_DATA", `no ${split} data of the task "${definition.name}" are installed`, {
 		expected: `${split}.jsonl, or ${definition.nativeFiles.join(", ")}`,
 		found: `none of them in ${[...new Set(searched)].join(", ") || "any folder: none was given"}`,
-		hint: `${definition.howToGet} Put the files into one of these folders, or name another with data_dir:, --data or FINTUNE_DATA.`,
+		hint:
+			`${definition.howToGet} Put the files into one of these folders, or name another with data_dir:, --data or FINTUNE_DATA. ` +
+			`The hub's rows come with \`fintune data fetch ${definition.name}\`.`,
 	});
 }
 
