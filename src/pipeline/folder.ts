@@ -4,9 +4,12 @@
  */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import type { FileLock } from "../engine/lock_file.js";
 import { fromSystemError } from "../errors.js";
+import type { Progress } from "../report/progress.js";
 import type { StageOutcome } from "../stages/context.js";
 import { makeFolder, readJsonIfThere, removeFolder, writeJson } from "../stages/files.js";
+import { lockRunFolder } from "./lock.js";
 
 /** stage.json: written last, so a stage folder without it is unfinished. */
 export interface StageRecord {
@@ -34,6 +37,19 @@ export class RunFolder {
 
 	file(...parts: string[]): string {
 		return join(this.path, ...parts);
+	}
+
+	/**
+	 * Makes the folder where it is missing and takes its lock; nothing in it may be written before.
+	 * @throws FintuneError E_LOCKED
+	 */
+	async lock(options: { waitSeconds?: number; signal?: AbortSignal; progress: Pick<Progress, "message"> }): Promise<FileLock> {
+		await makeFolder(this.path);
+		return lockRunFolder(this.path, {
+			waitSeconds: options.waitSeconds ?? 0,
+			signal: options.signal,
+			onWait: (message) => options.progress.message(message),
+		});
 	}
 
 	async create(): Promise<void> {

@@ -37,6 +37,8 @@ export interface RunOptions {
 	/** Repeat this stage and those after it. */
 	from?: string;
 	dataDirs?: readonly string[];
+	/** How long to wait for another run in the folder to end. Default 0: E_LOCKED at once. */
+	waitSeconds?: number;
 	progress: Progress;
 	signal?: AbortSignal;
 	/** Clock in seconds. */
@@ -331,19 +333,36 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 	const folder = new RunFolder(options.out ?? join("runs", config.name));
 	const stack = config.adapters.map((path) => resolvePath(pipeline, path));
 	const model = resolveModel(modelPath(pipeline));
+	const lock = await folder.lock(options);
+	try {
+		return await lockedRun(pipeline, options, folder, resolved, model.dir, stack);
+	} finally {
+		lock.release();
+	}
+}
+
+/** The run itself, under the lock of its folder. */
+async function lockedRun(
+	pipeline: LoadedPipeline,
+	options: RunOptions,
+	folder: RunFolder,
+	resolved: PipelineConfig,
+	modelDir: string,
+	stack: readonly string[],
+): Promise<RunResult> {
 	await folder.create();
 	await folder.clear();
 	await writeFileWhole(folder.file("config.resolved.yaml"), stringify(resolved));
-	await folder.journal({ event: "run", name: config.name });
+	await folder.journal({ event: "run", name: resolved.name });
 
-	const session = new ModelSession(model.dir, stack, {
+	const session = new ModelSession(modelDir, stack, {
 		device: resolved.device,
 		dtype: resolved.dtype,
 		threads: resolved.threads,
 	});
 	const identity = {
 		addon: await addonIdentity(),
-		model: await hashFolder(model.dir),
+		model: await hashFolder(modelDir),
 		stack: await Promise.all(stack.map(hashFolder)),
 	};
 	const run = new Run(pipeline, options, folder, session, identity);
