@@ -173,8 +173,8 @@ class Run {
 		const iteration = (this.#iterations.get(stage.name) ?? 0) + 1;
 		this.#iterations.set(stage.name, iteration);
 
-		const stored = this.#repeating ? undefined : await this.#folder.record(stage.name, iteration);
-		if (stored?.identity === identity && this.#stillThere(stored)) {
+		const stored = this.#repeating ? undefined : await this.#finished(stage.name, iteration, identity);
+		if (stored) {
 			await this.#folder.journal({ event: "reused", stage: stage.name, iteration, identity });
 			this.#accept(stage, stored, "reused");
 			return stored;
@@ -182,11 +182,17 @@ class Run {
 		return this.#run(stage, identity, iteration);
 	}
 
-	/** Whether what a finished stage trained lies where it was left. */
-	#stillThere({ name, iteration, outcome }: StageRecord): boolean {
+	/** The record of a stage that has done this very work and left files that are all as they were. */
+	async #finished(name: string, iteration: number, identity: string): Promise<StageRecord | undefined> {
+		const record = await this.#folder.finished(name, iteration);
+		if (record === undefined) return undefined;
+		if ("identity" in record && record.identity !== identity) return undefined;
+		const verified = "why" in record ? record : await this.#folder.verify(name, iteration);
+		if (!("why" in verified)) return record as StageRecord;
 		const folder = this.#folder.stage(name, iteration);
-		if (outcome.trained === "adapter") return existsSync(join(folder, "adapter", "adapter_config.json"));
-		return outcome.trained !== "model" || existsSync(join(folder, "model", "config.json"));
+		this.#log(`${name}: runs again, because a file of it is damaged: ${join(folder, verified.file)}: ${verified.why}`);
+		await this.#folder.journal({ event: "damaged", stage: name, iteration, ...verified });
+		return undefined;
 	}
 
 	async #run(stage: StageConfig, identity: string, iteration: number): Promise<StageRecord> {
@@ -350,10 +356,11 @@ async function lockedRun(
 	modelDir: string,
 	stack: readonly string[],
 ): Promise<RunResult> {
-	await folder.create();
+	const removed = await folder.create();
 	await folder.clear();
 	await writeFileWhole(folder.file("config.resolved.yaml"), stringify(resolved));
 	await folder.journal({ event: "run", name: resolved.name });
+	if (removed.length > 0) await folder.journal({ event: "cleaned", removed });
 
 	const session = new ModelSession(modelDir, stack, {
 		device: resolved.device,
