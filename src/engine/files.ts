@@ -8,8 +8,12 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from "nod
 import { basename, dirname, join, resolve } from "node:path";
 import { FintuneError, fromSystemError } from "../errors.js";
 
-/** What {@link writeFileAtomic} calls a file that is not whole yet: .NAME.PID.RANDOM.tmp */
+/** .NAME.PID.RANDOM.tmp */
 const temporaryName = /^\..+\.\d+\.[0-9a-f]{8}\.tmp$/;
+
+/** A name beside `path` for what is not whole yet, or no longer; {@link removeTemporaries} knows it. */
+export const temporaryPath = (path: string): string =>
+	join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
 
 /**
  * Writes a file by way of a temporary one in the same folder: written, synced, renamed, and the folder synced.
@@ -17,7 +21,7 @@ const temporaryName = /^\..+\.\d+\.[0-9a-f]{8}\.tmp$/;
  */
 export async function writeFileAtomic(path: string, parts: readonly Uint8Array[]): Promise<void> {
 	const folder = dirname(path);
-	const temporary = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
+	const temporary = temporaryPath(path);
 	let file: FileHandle | undefined;
 	try {
 		file = await open(temporary, "wx");

@@ -3,7 +3,7 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { removeTemporaries, syncFolder } from "../engine/files.js";
 import type { FileLock } from "../engine/lock_file.js";
@@ -106,10 +106,19 @@ export class RunFolder {
 		return (await verifiedManifest(folder)) ?? { file: manifestName, why: "it is missing" };
 	}
 
-	/** An empty folder for a stage that is about to run; what an unfinished or outdated run left is removed. */
-	async begin(name: string, iteration: number): Promise<string> {
+	/**
+	 * A folder for a stage that is about to run; what an unfinished or outdated run left is removed, but for the
+	 * checkpoints of an interrupted one where they are to be kept.
+	 */
+	async begin(name: string, iteration: number, keepCheckpoints: boolean): Promise<string> {
 		const folder = this.stage(name, iteration);
-		await removeFolder(folder);
+		if (keepCheckpoints && existsSync(folder)) {
+			// The manifest first: without it nothing else of the folder counts.
+			await removeFolder(join(folder, manifestName));
+			for (const entry of await readdir(folder)) if (entry !== checkpointsFolder) await removeFolder(join(folder, entry));
+		} else {
+			await removeFolder(folder);
+		}
 		await makeFolder(folder);
 		return folder;
 	}

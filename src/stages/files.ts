@@ -37,13 +37,16 @@ export class JsonLinesFile {
 		this.#file = file;
 	}
 
-	/** An empty file of this name, in a folder that is there. */
-	static async create(path: string): Promise<JsonLinesFile> {
+	/** A file of this name, in a folder that is there, that holds these rows and nothing else. */
+	static async create(path: string, rows: readonly unknown[] = []): Promise<JsonLinesFile> {
+		let file: JsonLinesFile;
 		try {
-			return new JsonLinesFile(path, await open(path, "w"));
+			file = new JsonLinesFile(path, await open(path, "w"));
 		} catch (error) {
 			throw fromSystemError(error, path);
 		}
+		for (const row of rows) await file.append(row);
+		return file;
 	}
 
 	/** @throws FintuneError E_IO ...; the file then ends with the line before */
