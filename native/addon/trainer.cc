@@ -125,7 +125,7 @@ Napi::Value TrainerWrap::Gradients(const Napi::CallbackInfo& info) {
 Napi::Value TrainerWrap::Evaluate(const Napi::CallbackInfo& info) {
   auto result = std::make_shared<StepResult>();
   return start_job(
-      info.Env(), info.Env().Undefined(),
+      info.Env(), info[2],
       [trainer = trainer(), result, batches = parse_micro_batches(info[0]),
        objective = parse_objective(info[1])](JobContext& job) {
         *result = trainer->evaluate(batches, objective, job.aborted());

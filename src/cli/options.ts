@@ -53,6 +53,13 @@ export function wholeNumber(text: string): number {
 	return value;
 }
 
+/** A length of time in seconds: 90s, 30m, 4h, 1d; a bare number counts seconds. */
+export function seconds(text: string): number {
+	const match = /^(\d+(?:\.\d+)?)([smhd]?)$/.exec(text);
+	if (!match) throw new InvalidArgumentError("Expected a time such as 90s, 30m or 4h.");
+	return Number(match[1]) * { s: 1, m: 60, h: 3600, d: 86400, "": 1 }[match[2] as "s" | "m" | "h" | "d" | ""];
+}
+
 /** A device's name; whether it is there shows when a model is opened. */
 export function device(text: string): string {
 	if (!/^(auto|cpu|cuda(:\d+)?)$/.test(text)) throw new InvalidArgumentError("Expected auto, cpu, cuda or cuda:N.");

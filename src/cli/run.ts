@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { loadPipeline } from "../pipeline/config.js";
 import { finalTable } from "../pipeline/report.js";
 import { runPipeline } from "../pipeline/runner.js";
-import { addModelOptions, collect } from "./options.js";
+import { addModelOptions, collect, seconds } from "./options.js";
 import { printJson, stopSignal, terminalProgress, terminalWidth } from "./terminal.js";
 
 interface RunFlags {
@@ -18,6 +18,7 @@ interface RunFlags {
 	threads?: number;
 	force?: boolean;
 	from?: string;
+	wait?: number;
 	json?: boolean;
 }
 
@@ -30,13 +31,15 @@ export function addRun(program: Command): Command {
 		.option("--data <dir>", "folder with task data (repeatable)", collect, [])
 		.option("--force", "repeat finished stages")
 		.option("--from <stage>", "repeat this stage and those after it")
+		.option("--wait <time>", "wait so long for another run in this folder to end, e.g. 30m (default: give up at once)", seconds)
 		.option("--json", "print result.json on stdout")
 		.action(async (file: string, flags: RunFlags) => {
 			const pipeline = await loadPipeline(file, flags.set);
-			const { json, set: _set, data, ...options } = flags;
+			const { json, set: _set, data, wait, ...options } = flags;
 			const result = await runPipeline(pipeline, {
 				...options,
 				dataDirs: data,
+				waitSeconds: wait ?? 0,
 				progress: terminalProgress(),
 				signal: stopSignal(),
 			});

@@ -78,7 +78,9 @@ export function stopSignal(): AbortSignal {
 			if (controller.signal.aborted) process.exit(128 + (name === "SIGINT" ? 2 : name === "SIGTERM" ? 15 : 1));
 			process.stderr.write(`\nfintune: ${name}: stopping at the next micro-batch (again: stop at once)\n`);
 			controller.abort(
-				new FintuneError("E_ABORTED", `stopped by ${name}`, { hint: "run the same command again: finished stages are kept" }),
+				new FintuneError("E_ABORTED", `stopped by ${name}`, {
+					hint: "run the same command again: it goes on where this one stopped",
+				}),
 			);
 		});
 	}

@@ -174,7 +174,7 @@ export interface NativeTrainer {
 	/** Loss and gradients without an update. */
 	gradients(batch: NativeMicroBatch[], objective: NativeObjective): Promise<NativeGradients>;
 	/** Loss only (validation). */
-	evaluate(batch: NativeMicroBatch[], objective: NativeObjective): Promise<NativeStepResult>;
+	evaluate(batch: NativeMicroBatch[], objective: NativeObjective, job?: NativeJob): Promise<NativeStepResult>;
 	/** Trained parameters (copies). lora: `<module>.lora_A.weight` and `.lora_B.weight`; full: names of the file. */
 	parameters(): NativeParameter[];
 	/** Bytes by kind that the steps so far have really taken, at their highest moment. */
@@ -307,6 +307,8 @@ export interface NativeEngine {
 	gpuInfo(measure: boolean): NativeGpuInfo;
 	/** Files that may be cuBLASLt, tried before the system's own; heeded until the first product. */
 	setProductLibraries(files: string[]): void;
+	/** The descriptor of a locked file (flock), null where somebody else holds it; errors carry an `errno`. */
+	lockFile(path: string): number | null;
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
 }
 /** Shapes of an adapter to plan for: module name and rank. */

@@ -1,13 +1,20 @@
 /**
- * Files that are whole or not there.
+ * Files that are whole or not there, and stay so when the process is killed or the power fails.
  * @module
  */
 import { createHash, type Hash, randomBytes } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
+import { createReadStream, existsSync } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { FintuneError, fromSystemError } from "../errors.js";
+
+/** .NAME.PID.RANDOM.tmp */
+const temporaryName = /^\..+\.\d+\.[0-9a-f]{8}\.tmp$/;
+
+/** A name beside `path` for what is not whole yet, or no longer; {@link removeTemporaries} knows it. */
+export const temporaryPath = (path: string): string =>
+	join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
 
 /**
  * Writes a file by way of a temporary one in the same folder: written, synced, renamed, and the folder synced.
@@ -15,7 +22,7 @@ import { FintuneError, fromSystemError } from "../errors.js";
  */
 export async function writeFileAtomic(path: string, parts: readonly Uint8Array[]): Promise<void> {
 	const folder = dirname(path);
-	const temporary = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
+	const temporary = temporaryPath(path);
 	let file: FileHandle | undefined;
 	try {
 		file = await open(temporary, "wx");
@@ -53,6 +60,60 @@ export async function syncFolder(folder: string): Promise<void> {
 		if (!["EINVAL", "ENOTSUP", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
 	} finally {
 		await handle.close();
+	}
+}
+
+/**
+ * Removes what a killed process was writing, at any depth. Only for folders that nobody else writes to at the moment.
+ * @returns the files removed, relative to the folder
+ */
+export async function removeTemporaries(folder: string): Promise<string[]> {
+	try {
+		const found = (await readdir(folder, { recursive: true })).filter((name) => temporaryName.test(basename(name)));
+		for (const name of found) await rm(join(folder, name), { recursive: true, force: true });
+		return found.sort();
+	} catch (error) {
+		throw fromSystemError(error, folder);
+	}
+}
+
+/** Removes a folder with all that is in it; silent where there is none. */
+export async function removeFolder(path: string): Promise<void> {
+	try {
+		await rm(path, { recursive: true, force: true });
+	} catch (error) {
+		throw fromSystemError(error, path);
+	}
+}
+
+/** Makes a folder and its parents, so that they survive a power cut. */
+export async function makeFolder(path: string): Promise<void> {
+	try {
+		const first = await mkdir(path, { recursive: true });
+		if (first === undefined) return;
+		for (let made = resolve(path); made.startsWith(resolve(first)); made = dirname(made)) await syncFolder(dirname(made));
+	} catch (error) {
+		const { code } = error as NodeJS.ErrnoException;
+		if (code === "ENOENT") throw fromSystemError(await whyNoFolder(path, error), path);
+		if (code !== "EEXIST" && code !== "ENOTDIR") throw fromSystemError(error, path);
+		throw new FintuneError("E_CANNOT_CREATE", "cannot make this folder", {
+			where: path,
+			found: code === "EEXIST" ? "a file of this name" : "a file where a folder above it should be",
+			hint: "choose another folder",
+			cause: error,
+		});
+	}
+}
+
+/** A recursive mkdir on a read-only file system says ENOENT; making the first missing folder alone says why. */
+async function whyNoFolder(path: string, error: unknown): Promise<unknown> {
+	let first = path;
+	while (!existsSync(dirname(first)) && dirname(first) !== first) first = dirname(first);
+	try {
+		await mkdir(first);
+		return error;
+	} catch (reason) {
+		return reason;
 	}
 }
 

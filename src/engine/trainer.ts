@@ -116,10 +116,11 @@ export class Trainer {
 		return { ...result, gradients: result.gradients.map((g) => this.#published(g)) };
 	}
 
-	/** Loss (and rewards) without gradients or dropout: validation. */
-	async evaluate(batch: TrainingBatch): Promise<StepResult> {
-		const ready = await this.withReference(batch);
-		return nativeCall(() => this.#native.evaluate(nativeMicroBatches(ready, this.#limits()), nativeObjective(ready)));
+	/** Loss (and rewards) without gradients or dropout: validation. @throws FintuneError E_ABORTED */
+	async evaluate(batch: TrainingBatch, options: StopOptions = {}): Promise<StepResult> {
+		const ready = await this.withReference(batch, options);
+		const micro = nativeMicroBatches(ready, this.#limits());
+		return runJob(options.signal, (job) => this.#native.evaluate(micro, nativeObjective(ready), job));
 	}
 
 	/**

@@ -3,13 +3,26 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { removeTemporaries, syncFolder } from "../engine/files.js";
+import type { FileLock } from "../engine/lock_file.js";
 import { fromSystemError } from "../errors.js";
+import type { Progress } from "../report/progress.js";
 import type { StageOutcome } from "../stages/context.js";
-import { makeFolder, readJsonIfThere, removeFolder, writeJson } from "../stages/files.js";
+import { dropTornLine, makeFolder, readJsonIfThere, removeFolder, writeJson } from "../stages/files.js";
+import {
+	type Damage,
+	findDamage,
+	type Manifest,
+	manifestName,
+	readManifest,
+	verifiedManifest,
+	writeManifest,
+} from "../stages/manifest.js";
+import { lockRunFolder } from "./lock.js";
 
-/** stage.json: written last, so a stage folder without it is unfinished. */
+/** stage.json: what a stage came to. The stage is finished once the manifest of its folder lists this file. */
 export interface StageRecord {
 	/** Hash over config, inputs and code; the same identity is never run twice. */
 	identity: string;
@@ -20,6 +33,11 @@ export interface StageRecord {
 	seconds: number;
 	outcome: StageOutcome;
 }
+
+const stageFile = "stage.json";
+const journalFile = "journal.jsonl";
+/** Below a stage's folder; each checkpoint has a manifest of its own. */
+const checkpointsFolder = "checkpoints";
 
 export class RunFolder {
 	readonly path: string;
@@ -37,8 +55,28 @@ export class RunFolder {
 		return join(this.path, ...parts);
 	}
 
-	async create(): Promise<void> {
+	/**
+	 * Makes the folder where it is missing and takes its lock; nothing in it may be written before.
+	 * @throws FintuneError E_LOCKED
+	 */
+	async lock(options: { waitSeconds?: number; signal?: AbortSignal; progress: Pick<Progress, "message"> }): Promise<FileLock> {
+		await makeFolder(this.path);
+		return lockRunFolder(this.path, {
+			waitSeconds: options.waitSeconds ?? 0,
+			signal: options.signal,
+			onWait: (message) => options.progress.message(message),
+		});
+	}
+
+	/**
+	 * Makes the folders, and clears away what a killed run or a power cut left in the middle of being written.
+	 * @returns what was removed
+	 */
+	async create(): Promise<string[]> {
 		await makeFolder(join(this.path, "stages"));
+		const removed = await removeTemporaries(this.path);
+		if (await dropTornLine(this.file(journalFile))) removed.push(`the torn last line of ${journalFile}`);
+		return removed;
 	}
 
 	/** Removes what tells of the result of an earlier run; its stages stay. */
@@ -46,34 +84,57 @@ export class RunFolder {
 		for (const name of ["result.json", "report.html", "adapter"]) await removeFolder(join(this.path, name));
 	}
 
-	/** The record of a finished stage, undefined where it never finished. */
+	/** The record of a finished stage as it stands, undefined where there is none. */
 	async record(name: string, iteration: number): Promise<StageRecord | undefined> {
-		return (await readJsonIfThere(join(this.stage(name, iteration), "stage.json"))) as StageRecord | undefined;
+		return (await readJsonIfThere(join(this.stage(name, iteration), stageFile))) as StageRecord | undefined;
 	}
 
 	/**
-	 * The folder of a stage that is about to run. What an interrupted run of the same identity left stays, for the stage to
-	 * go on from; anything else is removed.
+	 * The record of a stage that has finished and whose record is undamaged; {@link verify} looks at the rest.
+	 * undefined: it never finished.
 	 */
-	async begin(name: string, iteration: number, identity: string): Promise<string> {
+	async finished(name: string, iteration: number): Promise<StageRecord | Damage | undefined> {
 		const folder = this.stage(name, iteration);
-		const marker = join(folder, "started.json");
-		const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
-		if (started?.identity === identity && !existsSync(join(folder, "stage.json"))) return folder;
-		await removeFolder(folder);
+		const manifest = await readManifest(folder);
+		if (manifest === undefined || "why" in manifest) return manifest;
+		return (await findDamage(folder, manifest, [stageFile])) ?? (await this.record(name, iteration));
+	}
+
+	/** The manifest of a finished stage whose every file is as it was left, or what is not. */
+	async verify(name: string, iteration: number): Promise<Manifest | Damage> {
+		const folder = this.stage(name, iteration);
+		return (await verifiedManifest(folder)) ?? { file: manifestName, why: "it is missing" };
+	}
+
+	/**
+	 * A folder for a stage that is about to run; what an unfinished or outdated run left is removed, but for the
+	 * checkpoints of an interrupted one where they are to be kept.
+	 */
+	async begin(name: string, iteration: number, keepCheckpoints: boolean): Promise<string> {
+		const folder = this.stage(name, iteration);
+		if (keepCheckpoints && existsSync(folder)) {
+			// The manifest first: without it nothing else of the folder counts.
+			await removeFolder(join(folder, manifestName));
+			for (const entry of await readdir(folder)) if (entry !== checkpointsFolder) await removeFolder(join(folder, entry));
+		} else {
+			await removeFolder(folder);
+		}
 		await makeFolder(folder);
-		await writeJson(marker, { identity });
 		return folder;
 	}
 
-	async finish(record: StageRecord): Promise<void> {
-		await writeJson(join(this.stage(record.name, record.iteration), "stage.json"), record);
+	/** Writes the record and, last, the manifest. */
+	async finish(record: StageRecord): Promise<Manifest> {
+		const folder = this.stage(record.name, record.iteration);
+		await writeJson(join(folder, stageFile), record);
+		return writeManifest(folder, checkpointsFolder);
 	}
 
 	/** Appends one event to journal.jsonl and syncs it. */
 	async journal(event: Record<string, unknown>): Promise<void> {
-		const path = join(this.path, "journal.jsonl");
+		const path = join(this.path, journalFile);
 		try {
+			const isNew = !existsSync(path);
 			const file = await open(path, "a");
 			try {
 				await file.appendFile(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
@@ -81,6 +142,7 @@ export class RunFolder {
 			} finally {
 				await file.close();
 			}
+			if (isNew) await syncFolder(this.path);
 		} catch (error) {
 			throw fromSystemError(error, path);
 		}

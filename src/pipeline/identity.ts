@@ -7,8 +7,8 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expandPattern } from "../data/glob.js";
 import { hashFile } from "../engine/files.js";
-import { nativeFile } from "../engine/native.js";
 import { FintuneError, fromSystemError } from "../errors.js";
+import type { Manifest } from "../stages/manifest.js";
 import type { StageConfig } from "../stages/schema.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Split } from "../tasks/task.js";
@@ -120,12 +120,6 @@ export class InputHasher {
 	}
 }
 
-/** Hash of the addon that would be loaded; empty where there is none. */
-export async function addonIdentity(): Promise<string> {
-	const file = nativeFile();
-	return file === undefined ? "" : hashFile(file);
-}
-
 /** What a stage's identity is made of besides its own config. */
 export interface IdentityParts {
 	stage: StageConfig;
@@ -143,9 +137,25 @@ export interface IdentityParts {
 	from: readonly string[];
 }
 
-/** The identity of a stage: equal parts, equal result. Conditions and gates decide whether it runs, not what it makes. */
-export function stageIdentity(parts: IdentityParts): string {
-	const { when: _when, ...stage } = parts.stage as StageConfig & { until?: string; max_iterations?: number; gate?: string };
+/** The identity of a stage: equal parts, equal result. */
+export const stageIdentity = (parts: IdentityParts): string =>
+	hashJson({ ...parts, stage: workOf(parts.stage), code: codeIdentity() });
+
+/**
+ * What an interrupted stage can go on with: the same work on the same content, whichever build and device began it.
+ * @param parts hashes of the content of model, stack and earlier stages, where the identity has that of their stages
+ */
+export const workIdentity = ({ stage, ...parts }: Omit<IdentityParts, "addon" | "device">): string =>
+	hashJson({ ...parts, stage: workOf(stage) });
+
+/** Hash over the files that a finished stage leaves for later ones: no record, no measured times. */
+export const contentIdentity = ({ files }: Manifest): string =>
+	hashJson(Object.entries(files).filter(([file]) => !/^(stage\.json|metrics\.jsonl|tensorboard\/.*)$/.test(file)));
+
+/** The part of a stage's config that decides what it makes; conditions, gates and checkpoints do not. */
+function workOf(config: StageConfig): object {
+	const { when: _when, ...stage } = config as StageConfig & Record<string, unknown>;
 	const { until: _until, max_iterations: _iterations, gate: _gate, ...work } = stage;
-	return hashJson({ ...parts, stage: work, code: codeIdentity() });
+	const { save_steps: _steps, save_minutes: _minutes, save_total_limit: _limit, ...rest } = work;
+	return rest;
 }

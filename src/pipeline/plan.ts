@@ -13,7 +13,7 @@ import type { StageContext } from "../stages/context.js";
 import { availableMemory, mostMicroBatchTokens, usableShare, wantedMicroBatchTokens } from "../stages/memory.js";
 import type { StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
-import { planSteps } from "../stages/train_loop.js";
+import { planSteps } from "../stages/step_plan.js";
 import { readTrainingData } from "../stages/training_data.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
 import { taskByName } from "../tasks/registry.js";

@@ -7,13 +7,15 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { foldAdapterFolders } from "../engine/adapter.js";
+import { addonIdentity } from "../engine/environment.js";
 import { resolveModel } from "../engine/model.js";
 import { ExitStatus, FintuneError } from "../errors.js";
 import { renderReport } from "../report/html.js";
 import type { Progress } from "../report/progress.js";
 import type { RunReport } from "../report/types.js";
-import type { StageContext, StageOutcome } from "../stages/context.js";
+import type { StageOutcome, TrainingContext } from "../stages/context.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
+import type { Manifest } from "../stages/manifest.js";
 import { runStage } from "../stages/registry.js";
 import type { DpoConfig, StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
@@ -22,7 +24,7 @@ import { taskByName } from "../tasks/registry.js";
 import { evaluateCondition, type MetricReference, parseCondition, references } from "./conditions.js";
 import { type LoadedPipeline, resolvePath } from "./config.js";
 import { RunFolder, type StageRecord } from "./folder.js";
-import { addonIdentity, hashFolder, InputHasher, stageIdentity } from "./identity.js";
+import { contentIdentity, hashFolder, InputHasher, stageIdentity, workIdentity } from "./identity.js";
 import { runReport } from "./report.js";
 import type { PipelineConfig } from "./schema.js";
 
@@ -37,6 +39,8 @@ export interface RunOptions {
 	/** Repeat this stage and those after it. */
 	from?: string;
 	dataDirs?: readonly string[];
+	/** How long to wait for another run in the folder to end. Default 0: E_LOCKED at once. */
+	waitSeconds?: number;
 	progress: Progress;
 	signal?: AbortSignal;
 	/** Clock in seconds. */
@@ -82,6 +86,8 @@ class Run {
 	/** One entry for each adapter of the stack: a folder's hash, or the identity of the stage that trained it. */
 	#stackIdentity: string[];
 	#modelIdentity: string;
+	/** Hashes of the files themselves in place of the identities: what the work stands on, whoever made it. */
+	#content: { model: string; stack: string[]; stages: Map<string, string> };
 	readonly #addonIdentity: string;
 	#repeating: boolean;
 
@@ -103,7 +109,8 @@ class Run {
 		this.#hasher = new InputHasher(this.#dataDirs, (path) => resolvePath(pipeline, path));
 		this.#addonIdentity = identity.addon;
 		this.#modelIdentity = identity.model;
-		this.#stackIdentity = identity.stack;
+		this.#stackIdentity = [...identity.stack];
+		this.#content = { model: identity.model, stack: [...identity.stack], stages: new Map() };
 		this.#repeating = options.force === true;
 	}
 
@@ -154,16 +161,18 @@ class Run {
 		const empty = sources.find((name) => this.skipped.has(name));
 		if (empty !== undefined) return this.#skip(stage, `"${empty}" was skipped, so it has no rows`);
 
-		const { config } = this.#pipeline;
-		const identity = stageIdentity({
+		const given = {
 			stage,
-			seed: config.seed,
+			seed: this.#pipeline.config.seed,
 			dtype: this.#session.options.dtype,
+			inputs: await this.#hasher.inputs(stage),
+		};
+		const identity = stageIdentity({
+			...given,
 			device: this.#session.options.device,
 			addon: this.#addonIdentity,
 			model: this.#modelIdentity,
 			stack: this.#stackIdentity,
-			inputs: await this.#hasher.inputs(stage),
 			from: sources.map((name) => this.newest.get(name)!.identity),
 		});
 		const present = this.newest.get(stage.name);
@@ -171,33 +180,54 @@ class Run {
 		const iteration = (this.#iterations.get(stage.name) ?? 0) + 1;
 		this.#iterations.set(stage.name, iteration);
 
-		const stored = this.#repeating ? undefined : await this.#folder.record(stage.name, iteration);
-		if (stored?.identity === identity && this.#stillThere(stored)) {
+		const stored = this.#repeating ? "other work" : await this.#finished(stage.name, iteration, identity);
+		if (typeof stored === "object") {
 			await this.#folder.journal({ event: "reused", stage: stage.name, iteration, identity });
-			this.#accept(stage, stored, "reused");
-			return stored;
+			this.#accept(stage, stored.record, stored.manifest, "reused");
+			return stored.record;
 		}
-		return this.#run(stage, identity, iteration);
+		const { model, stack, stages } = this.#content;
+		const work = workIdentity({ ...given, model, stack, from: sources.map((name) => stages.get(name)!) });
+		return this.#run(stage, { identity, work, iteration, keepCheckpoints: stored === "unfinished" });
 	}
 
-	/** Whether what a finished stage trained lies where it was left. */
-	#stillThere({ name, iteration, outcome }: StageRecord): boolean {
+	/** The record of a stage that has done this very work and left files that are all as they were. */
+	async #finished(
+		name: string,
+		iteration: number,
+		identity: string,
+	): Promise<{ record: StageRecord; manifest: Manifest } | "unfinished" | "other work"> {
+		const record = await this.#folder.finished(name, iteration);
+		if (record === undefined) return "unfinished";
+		if ("identity" in record && record.identity !== identity) return "other work";
+		const manifest = "why" in record ? record : await this.#folder.verify(name, iteration);
+		if (!("why" in manifest)) return { record: record as StageRecord, manifest };
 		const folder = this.#folder.stage(name, iteration);
-		if (outcome.trained === "adapter") return existsSync(join(folder, "adapter", "adapter_config.json"));
-		return outcome.trained !== "model" || existsSync(join(folder, "model", "config.json"));
+		this.#log(`${name}: runs again, because a file of it is damaged: ${join(folder, manifest.file)}: ${manifest.why}`);
+		await this.#folder.journal({ event: "damaged", stage: name, iteration, ...manifest });
+		return "unfinished";
 	}
 
-	async #run(stage: StageConfig, identity: string, iteration: number): Promise<StageRecord> {
+	async #run(
+		stage: StageConfig,
+		{
+			identity,
+			work,
+			iteration,
+			keepCheckpoints,
+		}: { identity: string; work: string; iteration: number; keepCheckpoints: boolean },
+	): Promise<StageRecord> {
 		const now = this.#options.now ?? (() => performance.now() / 1000);
-		const folder = await this.#folder.begin(stage.name, iteration, identity);
+		const folder = await this.#folder.begin(stage.name, iteration, keepCheckpoints);
 		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
 		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
 		const started = now();
 		const notes: string[] = [];
-		const context: StageContext = {
+		const context: TrainingContext = {
 			name: stage.name,
 			folder,
 			identity,
+			work,
 			session: this.#session,
 			seed: this.#pipeline.config.seed,
 			dataDirs: this.#dataDirs,
@@ -211,13 +241,17 @@ class Run {
 				notes.push(message);
 				this.#log(message);
 			},
+			journal: (event) => this.#folder.journal({ ...event, stage: stage.name, iteration }),
 			now,
 			...(this.#options.signal ? { signal: this.#options.signal } : {}),
 		};
 		let outcome: StageOutcome;
 		try {
 			outcome = await runStage(context, stage);
-		} catch (error) {
+		} catch (thrown) {
+			// The engine only knows that it was told to stop; the signal's reason says by whom.
+			const { signal } = this.#options;
+			const error = signal?.aborted && codeOf(thrown) === "E_ABORTED" ? stopped(signal.reason) : thrown;
 			const message = error instanceof Error ? error.message : String(error);
 			const status = statusOf(error);
 			this.summaries.push({
@@ -240,14 +274,16 @@ class Run {
 			seconds: round(now() - started),
 			outcome,
 		};
-		await this.#folder.finish(record);
+		const manifest = await this.#folder.finish(record);
 		await this.#folder.journal({ event: outcome.status, stage: stage.name, iteration, seconds: record.seconds, notes });
-		this.#accept(stage, record, outcome.status);
+		this.#accept(stage, record, manifest, outcome.status);
 		return record;
 	}
 
-	#accept(stage: StageConfig, record: StageRecord, status: StageSummary["status"]): void {
+	#accept(stage: StageConfig, record: StageRecord, manifest: Manifest, status: StageSummary["status"]): void {
 		const { outcome } = record;
+		const content = contentIdentity(manifest);
+		this.#content.stages.set(stage.name, content);
 		this.records.push(record);
 		this.newest.set(stage.name, record);
 		if (outcome.status === "skipped") this.skipped.add(stage.name);
@@ -255,11 +291,14 @@ class Run {
 		if (outcome.trained === "adapter") {
 			this.#session.stack.push(join(this.#folder.stage(stage.name, record.iteration), "adapter"));
 			this.#stackIdentity.push(record.identity);
+			this.#content.stack.push(content);
 		} else if (outcome.trained === "model") {
 			this.#session.base = join(this.#folder.stage(stage.name, record.iteration), "model");
 			this.#session.stack = [];
 			this.#stackIdentity = [];
 			this.#modelIdentity = record.identity;
+			this.#content.stack = [];
+			this.#content.model = content;
 		}
 		let note = outcome.note;
 		if (stage.type === "evaluate" && stage.gate !== undefined) {
@@ -332,19 +371,37 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 	const folder = new RunFolder(options.out ?? join("runs", config.name));
 	const stack = config.adapters.map((path) => resolvePath(pipeline, path));
 	const model = resolveModel(modelPath(pipeline));
-	await folder.create();
+	const lock = await folder.lock(options);
+	try {
+		return await lockedRun(pipeline, options, folder, resolved, model.dir, stack);
+	} finally {
+		lock.release();
+	}
+}
+
+/** The run itself, under the lock of its folder. */
+async function lockedRun(
+	pipeline: LoadedPipeline,
+	options: RunOptions,
+	folder: RunFolder,
+	resolved: PipelineConfig,
+	modelDir: string,
+	stack: readonly string[],
+): Promise<RunResult> {
+	const removed = await folder.create();
 	await folder.clear();
 	await writeFileWhole(folder.file("config.resolved.yaml"), stringify(resolved));
-	await folder.journal({ event: "run", name: config.name });
+	await folder.journal({ event: "run", name: resolved.name });
+	if (removed.length > 0) await folder.journal({ event: "cleaned", removed });
 
-	const session = new ModelSession(model.dir, stack, {
+	const session = new ModelSession(modelDir, stack, {
 		device: resolved.device,
 		dtype: resolved.dtype,
 		threads: resolved.threads,
 	});
 	const identity = {
 		addon: await addonIdentity(),
-		model: await hashFolder(model.dir),
+		model: await hashFolder(modelDir),
 		stack: await Promise.all(stack.map(hashFolder)),
 	};
 	const run = new Run(pipeline, options, folder, session, identity);

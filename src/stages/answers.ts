@@ -5,15 +5,15 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { readFile, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { readFile, rename } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { Model } from "../engine/model.js";
 import type { GenerateStatistics } from "../engine/types.js";
 import { fromSystemError } from "../errors.js";
 import type { Task, TaskRow } from "../tasks/task.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { StageContext } from "./context.js";
-import { JsonLinesFile, makeFolder } from "./files.js";
+import { JsonLinesFile, makeFolder, removeFolder } from "./files.js";
 import { fittingPrompt, promptIds, type Shot, samplingOf, stopIdsOf } from "./prompts.js";
 import type { EvaluateConfig } from "./schema.js";
 
@@ -163,7 +163,7 @@ function progressOf(context: StageContext, task: Task, total: number, alreadyThe
 }
 
 /**
- * generations/TASK.partial.jsonl: a first line that says whose answers these are, then one line an answer. A last line
+ * checkpoints/TASK.answers.jsonl: a first line that says whose answers these are, then one line an answer. A last line
  * that was written in part is left out.
  */
 class KeptAnswers {
@@ -178,11 +178,11 @@ class KeptAnswers {
 	}
 
 	static async open(context: StageContext, task: Task, rows: readonly TaskRow[]): Promise<KeptAnswers> {
-		const path = partialPath(context, task);
+		const path = keptPath(context, task);
 		const header = { identity: context.identity, task: task.name, rows: rows.length };
 		const found = await readKept(path, header);
 		if (found.size > 0) context.log(`${task.name}: ${found.size} of ${rows.length} answers are there already`);
-		await makeFolder(join(context.folder, "generations"));
+		await makeFolder(dirname(path));
 		const file = await JsonLinesFile.create(`${path}.new`);
 		await file.append(header);
 		for (const answer of found.values()) await file.append(answer);
@@ -206,7 +206,7 @@ class KeptAnswers {
 	}
 }
 
-const partialPath = ({ folder }: StageContext, task: Task): string => join(folder, "generations", `${task.name}.partial.jsonl`);
+const keptPath = ({ folder }: StageContext, task: Task): string => join(folder, "checkpoints", `${task.name}.answers.jsonl`);
 
 async function readKept(path: string, header: object): Promise<Map<number, KeptAnswer>> {
 	const found = new Map<number, KeptAnswer>();
@@ -227,5 +227,4 @@ async function readKept(path: string, header: object): Promise<Map<number, KeptA
 }
 
 /** Removes what was kept for going on, once the evaluation is whole. */
-export const dropKeptAnswers = (context: StageContext, task: Task): Promise<void> =>
-	rm(partialPath(context, task), { force: true });
+export const dropKeptAnswers = ({ folder }: StageContext): Promise<void> => removeFolder(join(folder, "checkpoints"));

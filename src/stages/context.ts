@@ -30,6 +30,14 @@ export interface StageContext {
 	signal?: AbortSignal;
 }
 
+/** What a stage that trains is given: its folder may hold the checkpoints of the same work that was interrupted. */
+export interface TrainingContext extends StageContext {
+	/** Identity of the work, whichever build and device does it: what a checkpoint belongs to. */
+	work: string;
+	/** Appends an event of this stage to the journal. */
+	journal(event: Record<string, unknown>): Promise<void>;
+}
+
 /** What a finished stage is remembered by (stage.json); it holds no time-dependent data but `seconds`. */
 export interface StageOutcome {
 	status: "done" | "skipped";

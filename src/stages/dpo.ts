@@ -10,13 +10,13 @@ import type { Model } from "../engine/model.js";
 import type { Trainer } from "../engine/trainer.js";
 import type { KtoRow, PreferencePair, TrainingBatch } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
-import type { StageContext, StageOutcome } from "./context.js";
+import type { StageOutcome, TrainingContext } from "./context.js";
 import type { DpoConfig } from "./schema.js";
 import type { TrainingSet } from "./train_loop.js";
 import { trainStage } from "./train_stage.js";
 import { readTrainingData, type TrainingData } from "./training_data.js";
 
-export async function dpo(context: StageContext, config: DpoConfig): Promise<StageOutcome> {
+export async function dpo(context: TrainingContext, config: DpoConfig): Promise<StageOutcome> {
 	const data = await readTrainingData(context, config);
 	const note = data.summary;
 	if (config.loss_type === "kto") {

@@ -71,7 +71,7 @@ export async function evaluate(context: StageContext, config: EvaluateConfig): P
 	const scores = Object.fromEntries(evaluated.map((one) => [one.task.name, scoresDocument(one, config.split)]));
 	await writeJson(join(context.folder, "averages.json"), averagesOf(evaluated));
 	await writeJson(join(context.folder, "scores.json"), scores);
-	for (const { task } of tasks) await dropKeptAnswers(context, task);
+	await dropKeptAnswers(context);
 
 	const generations = evaluated.flatMap((one) => one.generations);
 	const tokenizer = await context.session.tokenizer();

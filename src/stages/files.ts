@@ -1,12 +1,13 @@
 /**
- * Files of a run: written whole or not at all, with system errors that say what to do.
+ * The documents of a run: JSON and JSON lines, written whole or not at all (engine/files.ts), or growing line by line.
  * @module
  */
-import { existsSync } from "node:fs";
-import { type FileHandle, mkdir, open, readFile, rm } from "node:fs/promises";
+import { type FileHandle, open, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { writeFileAtomic } from "../engine/files.js";
+import { makeFolder, writeFileAtomic } from "../engine/files.js";
 import { FintuneError, fromSystemError } from "../errors.js";
+
+export { makeFolder, removeFolder } from "../engine/files.js";
 
 /** Writes a file through a temporary one in the same folder, synced before it takes the name. Makes the folder. */
 export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
@@ -36,13 +37,16 @@ export class JsonLinesFile {
 		this.#file = file;
 	}
 
-	/** An empty file of this name, in a folder that is there. */
-	static async create(path: string): Promise<JsonLinesFile> {
+	/** A file of this name, in a folder that is there, that holds these rows and nothing else. */
+	static async create(path: string, rows: readonly unknown[] = []): Promise<JsonLinesFile> {
+		let file: JsonLinesFile;
 		try {
-			return new JsonLinesFile(path, await open(path, "w"));
+			file = new JsonLinesFile(path, await open(path, "w"));
 		} catch (error) {
 			throw fromSystemError(error, path);
 		}
+		for (const row of rows) await file.append(row);
+		return file;
 	}
 
 	/** @throws FintuneError E_IO ...; the file then ends with the line before */
@@ -68,6 +72,29 @@ export class JsonLinesFile {
 	}
 }
 
+/**
+ * Cuts off what follows the last newline of a file of lines: a line that a power cut left in part.
+ * @returns whether there was one
+ */
+export async function dropTornLine(path: string): Promise<boolean> {
+	try {
+		const bytes = await readFile(path);
+		const whole = bytes.lastIndexOf(0x0a) + 1;
+		if (whole === bytes.length) return false;
+		const file = await open(path, "r+");
+		try {
+			await file.truncate(whole);
+			await file.sync();
+		} finally {
+			await file.close();
+		}
+		return true;
+	} catch (error) {
+		if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+		throw fromSystemError(error, path);
+	}
+}
+
 /** @throws FintuneError E_NOT_FOUND, or E_DATA_FORMAT where it is not JSON */
 export async function readJson(path: string): Promise<unknown> {
 	let text: string;
@@ -90,43 +117,5 @@ export async function readJsonIfThere(path: string): Promise<unknown> {
 	} catch (error) {
 		if (error instanceof FintuneError && error.code === "E_NOT_FOUND") return undefined;
 		throw error;
-	}
-}
-
-/** Removes a folder with all that is in it; silent where there is none. */
-export async function removeFolder(path: string): Promise<void> {
-	try {
-		await rm(path, { recursive: true, force: true });
-	} catch (error) {
-		throw fromSystemError(error, path);
-	}
-}
-
-/** Makes a folder and its parents. */
-export async function makeFolder(path: string): Promise<void> {
-	try {
-		await mkdir(path, { recursive: true });
-	} catch (error) {
-		const { code } = error as NodeJS.ErrnoException;
-		if (code === "ENOENT") throw fromSystemError(await whyNoFolder(path, error), path);
-		if (code !== "EEXIST" && code !== "ENOTDIR") throw fromSystemError(error, path);
-		throw new FintuneError("E_CANNOT_CREATE", "cannot make this folder", {
-			where: path,
-			found: code === "EEXIST" ? "a file of this name" : "a file where a folder above it should be",
-			hint: "choose another --out",
-			cause: error,
-		});
-	}
-}
-
-/** A recursive mkdir on a read-only file system says ENOENT; making the first missing folder alone says why. */
-async function whyNoFolder(path: string, error: unknown): Promise<unknown> {
-	let first = path;
-	while (!existsSync(dirname(first)) && dirname(first) !== first) first = dirname(first);
-	try {
-		await mkdir(first);
-		return error;
-	} catch (reason) {
-		return reason;
 	}
 }

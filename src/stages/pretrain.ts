@@ -3,13 +3,13 @@
  * @module
  */
 import { hasWeights } from "../engine/weight_files.js";
-import type { StageContext, StageOutcome } from "./context.js";
+import type { StageOutcome, TrainingContext } from "./context.js";
 import type { PretrainConfig } from "./schema.js";
 import { sequenceSet } from "./sft.js";
 import { trainStage } from "./train_stage.js";
 import { readTrainingData } from "./training_data.js";
 
-export async function pretrain(context: StageContext, config: PretrainConfig): Promise<StageOutcome> {
+export async function pretrain(context: TrainingContext, config: PretrainConfig): Promise<StageOutcome> {
 	const data = await readTrainingData(context, config);
 	if (data.sequences.length === 0) return { status: "skipped", note: `no usable row: ${data.summary}`, metrics: {} };
 	const { dir } = context.session.folder();

@@ -80,6 +80,9 @@ const training = {
 	assistant_only_loss: z.enum(["all", "last"]).default("all"),
 	recompute: z.enum(["none", "selective", "full"]).default("selective"),
 	validation: validation.optional(),
+	save_steps: positiveInt.optional().describe("save a checkpoint every so many steps"),
+	save_minutes: z.number().min(0).default(10).describe("save a checkpoint every so many minutes; 0: by steps alone"),
+	save_total_limit: positiveInt.default(2).describe("checkpoints kept"),
 };
 
 const generation = {

@@ -1,20 +1,21 @@
 /**
  * The one training loop: every stage that trains hands it examples and gets a trained adapter or model. Order, packing,
- * schedule, validation, early stopping and metrics live here and nowhere else.
+ * schedule, validation, early stopping, metrics and checkpoints live here and nowhere else.
  * @module
  */
 import { join } from "node:path";
-import { epochOrder } from "../data/order.js";
 import { packBatches } from "../data/pack.js";
 import type { Trainer } from "../engine/trainer.js";
-import type { StepResult, TrainingBatch } from "../engine/types.js";
+import type { NamedTensor, StepResult, TrainingBatch } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
-import { createEventWriter } from "../report/tensorboard.js";
+import { createEventWriter, type EventWriter } from "../report/tensorboard.js";
 import type { MetricRow, TrainingReport } from "../report/types.js";
-import type { StageContext } from "./context.js";
+import type { Checkpoint, Checkpoints } from "./checkpoint.js";
+import type { TrainingContext } from "./context.js";
 import { JsonLinesFile } from "./files.js";
 import { type LrSchedule, learningRateAt, warmupStepsOf } from "./lr_schedule.js";
 import type { TrainingConfig } from "./schema.js";
+import { planSteps, type StepPlan } from "./step_plan.js";
 
 /** Examples of one kind with what the loop has to know about them. */
 export interface TrainingSet<Item> {
@@ -36,112 +37,227 @@ export interface LoopResult {
 }
 
 interface LoopOptions<Item> {
-	context: StageContext;
+	context: TrainingContext;
 	config: TrainingConfig;
 	type: string;
 	trainer: Trainer;
 	set: TrainingSet<Item>;
 	validation?: readonly Item[];
 	microBatchTokens: number;
-	/** Called with the first step's result before the update took effect on the next (the fresh-adapter check). */
-	onFirstStep?(result: StepResult): void;
+	checkpoints: Checkpoints;
+	/** Where an interrupted loop goes on; the trainer is brought to it. */
+	resume?: Checkpoint;
+}
+
+/** The state of the loop besides the trainer's; a checkpoint holds both. */
+interface LoopState {
+	/** Optimiser steps done. */
+	step: number;
+	rows: MetricRow[];
+	/** The row of a step whose validation is not done yet. */
+	pending?: MetricRow;
+	best: { loss: number; step: number; misses: number; parameters?: NamedTensor[] };
+	tokens: number;
 }
 
 /**
  * Runs the loop; metrics.jsonl and TensorBoard events grow in the stage's folder as it goes. The trainer then holds the
  * kept parameters.
+ * @throws FintuneError E_ABORTED once the context's signal has fired, after a checkpoint was saved
  */
 export async function trainLoop<Item>(options: LoopOptions<Item>): Promise<LoopResult> {
-	const { context, config, trainer, set } = options;
-	const plan = planSteps(set, config, config.seed ?? context.seed);
-	if (plan.totalSteps === 0) throw new FintuneError("E_DATA_EMPTY", "there is nothing to train on", { where: context.name });
-	const schedule: LrSchedule = {
-		type: config.lr_scheduler_type,
-		learningRate: config.learning_rate,
-		warmupSteps: warmupStepsOf(plan.totalSteps, config.warmup_steps, config.warmup_ratio),
-		totalSteps: plan.totalSteps,
-	};
-	const metrics = await JsonLinesFile.create(join(context.folder, "metrics.jsonl"));
-	const events = createEventWriter(join(context.folder, "tensorboard"));
-	const rows: MetricRow[] = [];
-	const best: { loss: number; step: number; parameters?: ReturnType<Trainer["parameters"]>; misses: number } = {
-		loss: Number.POSITIVE_INFINITY,
-		step: 0,
-		misses: 0,
-	};
-	const started = context.now();
-	let totalTokens = 0;
-	let step = 0;
-	try {
-		for (const { epoch, items: indices } of plan.steps()) {
-			const items = indices.map((i) => set.items[i]!);
-			const microBatches = packed(set, items, options.microBatchTokens);
-			const learningRate = learningRateAt(schedule, step);
-			const before = context.now();
-			const result = await trainer.step(set.batch(items, microBatches), {
-				learningRate,
-				...(context.signal ? { signal: context.signal } : {}),
-			});
-			const seconds = Math.max(1e-9, context.now() - before);
-			const tokens = items.reduce((sum, item) => sum + set.tokens(item), 0);
-			totalTokens += tokens;
-			step += 1;
-			if (step === 1) options.onFirstStep?.(result);
-			const row = metricRow(step, epoch, learningRate, tokens / seconds, result);
-			if (options.validation && config.validation && (step % config.validation.every_steps === 0 || step === plan.totalSteps)) {
-				row.eval_loss = await validationLoss(options, options.validation);
-				if (row.eval_loss < best.loss) {
-					Object.assign(best, { loss: row.eval_loss, step, misses: 0 });
-					if (config.validation.keep === "best") best.parameters = trainer.parameters();
-				} else {
-					best.misses += 1;
-				}
-			}
-			rows.push(row);
-			await metrics.append(row);
-			for (const [tag, value] of Object.entries(row)) {
-				if (tag !== "step" && value !== undefined) events.scalar(tag, value, step);
-			}
-			context.progress.update({
-				stage: context.name,
-				step,
-				total: plan.totalSteps,
-				loss: result.loss,
-				tokensPerSecond: row.tokens_per_second,
-			});
-			if (config.validation?.patience !== undefined && best.misses >= config.validation.patience) {
-				context.log(
-					`${context.name}: stopped at step ${step} of ${plan.totalSteps}: no better validation loss since step ${best.step}`,
-				);
-				break;
-			}
-		}
-	} finally {
-		context.progress.end();
+	const loop = new Loop(options);
+	await loop.run();
+	return loop.result();
+}
+
+class Loop<Item> {
+	readonly #options: LoopOptions<Item>;
+	readonly #plan: StepPlan;
+	readonly #schedule: LrSchedule;
+	readonly #seed: number;
+	readonly #state: LoopState = { step: 0, rows: [], best: { loss: Number.POSITIVE_INFINITY, step: 0, misses: 0 }, tokens: 0 };
+	/** The moment at which an uninterrupted loop would have begun. */
+	readonly #started: number;
+	#saved = { step: 0, at: 0 };
+
+	constructor(options: LoopOptions<Item>) {
+		const { context, config, set, resume } = options;
+		this.#options = options;
+		this.#seed = config.seed ?? context.seed;
+		this.#plan = planSteps(set, config, this.#seed);
+		const { totalSteps } = this.#plan;
+		if (totalSteps === 0) throw new FintuneError("E_DATA_EMPTY", "there is nothing to train on", { where: context.name });
+		this.#schedule = {
+			type: config.lr_scheduler_type,
+			learningRate: config.learning_rate,
+			warmupSteps: warmupStepsOf(totalSteps, config.warmup_steps, config.warmup_ratio),
+			totalSteps,
+		};
+		if (resume) this.#restore(resume);
+		this.#saved = { step: this.#state.step, at: context.now() };
+		this.#started = context.now() - (resume?.state.seconds ?? 0);
+	}
+
+	async run(): Promise<void> {
+		const { context } = this.#options;
+		const state = this.#state;
+		const metrics = await JsonLinesFile.create(join(context.folder, "metrics.jsonl"), state.rows);
+		const events = createEventWriter(
+			join(context.folder, "tensorboard"),
+			this.#options.resume ? { resumedAtStep: state.rows.length + 1 } : {},
+		);
 		try {
-			events.close();
+			if (state.pending) await this.#endStep(metrics, events);
+			for (const { epoch, items } of this.#plan.steps(state.step)) {
+				if (this.#outOfPatience()) break;
+				await this.#trainStep(epoch, items);
+				await this.#endStep(metrics, events);
+				if (this.#saveIsDue()) await this.#save("interval", events);
+			}
+		} catch (error) {
+			if (error instanceof FintuneError && error.code === "E_ABORTED") await this.#save("stopped", events);
+			throw error;
 		} finally {
-			await metrics.close();
+			context.progress.end();
+			try {
+				events.close();
+			} finally {
+				await metrics.close();
+			}
 		}
 	}
-	const keepBest = best.parameters !== undefined && best.step !== step;
-	if (keepBest) trainer.setParameters(best.parameters!);
-	const trainable = trainer.parameters().reduce((sum, p) => sum + p.data.length, 0);
-	const report: TrainingReport = {
-		stage: context.name,
-		type: options.type,
-		rows,
-		seconds: context.now() - started,
-		tokens: totalTokens,
-		trainableParameters: trainable,
-		microBatchTokens: options.microBatchTokens,
-	};
-	return {
-		rows,
-		report,
-		keptStep: keepBest ? best.step : step,
-		...(Number.isFinite(best.loss) ? { bestEvalLoss: best.loss } : {}),
-	};
+
+	/** Keeps the parameters that the config asks for, and tells what was done. */
+	result(): LoopResult {
+		const { context, trainer, type, microBatchTokens } = this.#options;
+		const { best, rows, step, tokens } = this.#state;
+		const keepBest = best.parameters !== undefined && best.step !== step;
+		if (keepBest) trainer.setParameters(best.parameters!);
+		const report: TrainingReport = {
+			stage: context.name,
+			type,
+			rows,
+			seconds: context.now() - this.#started,
+			tokens,
+			trainableParameters: trainer.parameters().reduce((sum, p) => sum + p.data.length, 0),
+			microBatchTokens,
+		};
+		return {
+			rows,
+			report,
+			keptStep: keepBest ? best.step : step,
+			...(Number.isFinite(best.loss) ? { bestEvalLoss: best.loss } : {}),
+		};
+	}
+
+	/** One optimiser step; its row is pending until {@link #endStep}. */
+	async #trainStep(epoch: number, indices: readonly number[]): Promise<void> {
+		const { context, trainer, set, microBatchTokens } = this.#options;
+		const state = this.#state;
+		const items = indices.map((i) => set.items[i]!);
+		const learningRate = learningRateAt(this.#schedule, state.step);
+		const before = context.now();
+		const result = await trainer.step(set.batch(items, packed(set, items, microBatchTokens)), {
+			learningRate,
+			...(context.signal ? { signal: context.signal } : {}),
+		});
+		const seconds = Math.max(1e-9, context.now() - before);
+		const tokens = items.reduce((sum, item) => sum + set.tokens(item), 0);
+		state.tokens += tokens;
+		state.step += 1;
+		state.pending = metricRow(state.step, epoch, learningRate, tokens / seconds, result);
+	}
+
+	/** Validates where it is time to, and publishes the row of the newest step. */
+	async #endStep(metrics: JsonLinesFile, events: EventWriter): Promise<void> {
+		const { context, config, trainer, validation } = this.#options;
+		const state = this.#state;
+		const { best, step } = state;
+		const { totalSteps } = this.#plan;
+		const row = state.pending!;
+		if (validation && config.validation && (step % config.validation.every_steps === 0 || step === totalSteps)) {
+			row.eval_loss = await validationLoss(this.#options, validation);
+			if (row.eval_loss < best.loss) {
+				Object.assign(best, { loss: row.eval_loss, step, misses: 0 });
+				if (config.validation.keep === "best") best.parameters = trainer.parameters();
+			} else {
+				best.misses += 1;
+			}
+		}
+		delete state.pending;
+		state.rows.push(row);
+		await metrics.append(row);
+		for (const [tag, value] of Object.entries(row)) {
+			if (tag !== "step" && value !== undefined) events.scalar(tag, value, step);
+		}
+		context.progress.update({
+			stage: context.name,
+			step,
+			total: totalSteps,
+			loss: row.loss,
+			tokensPerSecond: row.tokens_per_second,
+		});
+		if (this.#outOfPatience()) {
+			context.log(`${context.name}: stopped at step ${step} of ${totalSteps}: no better validation loss since step ${best.step}`);
+		}
+	}
+
+	#outOfPatience(): boolean {
+		const patience = this.#options.config.validation?.patience;
+		return patience !== undefined && this.#state.best.misses >= patience;
+	}
+
+	/** Not after the last step: what was trained is written right then. */
+	#saveIsDue(): boolean {
+		const { context, config } = this.#options;
+		const { step } = this.#state;
+		if (step === this.#plan.totalSteps || this.#outOfPatience()) return false;
+		if (config.save_steps !== undefined && step % config.save_steps === 0) return true;
+		return config.save_minutes > 0 && context.now() - this.#saved.at >= config.save_minutes * 60;
+	}
+
+	async #save(reason: "interval" | "stopped", events: EventWriter): Promise<void> {
+		const { context, trainer, checkpoints, microBatchTokens } = this.#options;
+		const { step, rows, pending, best, tokens } = this.#state;
+		if (step === this.#saved.step) return;
+		events.flush();
+		const { m, v, lossScale, lossScaleSteps } = trainer.optimizerState();
+		const name = await checkpoints.save({
+			state: {
+				step,
+				rows,
+				...(pending ? { pending } : {}),
+				best: { loss: Number.isFinite(best.loss) ? best.loss : null, step: best.step, misses: best.misses },
+				tokens,
+				seconds: context.now() - this.#started,
+				microBatchTokens,
+				...(lossScale === undefined ? {} : { lossScale, lossScaleSteps: lossScaleSteps ?? 0 }),
+				data: { ...this.#plan.cursor(step), seed: this.#seed },
+				dropout: { seed: this.#seed, step },
+				schedule: this.#schedule,
+			},
+			parameters: trainer.parameters(),
+			optimizer: { m, v },
+			...(best.parameters ? { best: best.parameters } : {}),
+		});
+		this.#saved = { step, at: context.now() };
+		await context.journal({ event: "checkpoint", checkpoint: name, step, reason });
+	}
+
+	#restore({ state, parameters, optimizer, best }: Checkpoint): void {
+		const { trainer } = this.#options;
+		const { step, rows, pending, tokens, lossScale, lossScaleSteps } = state;
+		trainer.setParameters(parameters);
+		trainer.setOptimizerState({ step, ...optimizer, lossScale, lossScaleSteps });
+		Object.assign(this.#state, {
+			step,
+			rows: [...rows],
+			...(pending ? { pending } : {}),
+			best: { ...state.best, loss: state.best.loss ?? Number.POSITIVE_INFINITY, ...(best ? { parameters: best } : {}) },
+			tokens,
+		});
+	}
 }
 
 function metricRow(step: number, epoch: number, learningRate: number, tokensPerSecond: number, result: StepResult): MetricRow {
@@ -170,42 +286,9 @@ const packed = <Item>(set: TrainingSet<Item>, items: readonly Item[], budget: nu
 
 /** Mean over the validation items, weighted as a training step would weigh them. */
 async function validationLoss<Item>(
-	{ set, trainer, microBatchTokens }: LoopOptions<Item>,
+	{ context, set, trainer, microBatchTokens }: LoopOptions<Item>,
 	items: readonly Item[],
 ): Promise<number> {
 	const microBatches = packed(set, items, microBatchTokens);
-	return (await trainer.evaluate(set.batch(items, microBatches))).loss;
-}
-
-interface StepPlan {
-	totalSteps: number;
-	/** The items of every step in order, with the epoch reached after it. */
-	steps(): Iterable<{ epoch: number; items: number[] }>;
-}
-
-/** How many steps there are and what is in them; the last batch of an epoch may be smaller. */
-export function planSteps(
-	set: Pick<TrainingSet<unknown>, "items" | "draw">,
-	config: Pick<TrainingConfig, "batch_size" | "max_steps" | "num_train_epochs" | "shuffle">,
-	seed: number,
-): StepPlan {
-	const draw = set.draw ?? (() => set.items.map((_, i) => i));
-	const perEpoch = Math.ceil(draw(0).length / config.batch_size);
-	const totalSteps = config.max_steps ?? Math.ceil((config.num_train_epochs ?? 1) * perEpoch);
-	return {
-		totalSteps: perEpoch === 0 ? 0 : totalSteps,
-		*steps() {
-			let done = 0;
-			if (perEpoch === 0) return;
-			for (let epoch = 0; done < totalSteps; epoch++) {
-				const drawn = draw(epoch);
-				const order = config.shuffle ? epochOrder(drawn.length, seed, epoch) : drawn.map((_, i) => i);
-				for (let at = 0; at < order.length && done < totalSteps; at += config.batch_size) {
-					const items = Array.from(order.slice(at, at + config.batch_size), (i) => drawn[i]!);
-					done += 1;
-					yield { epoch: epoch + Math.min(1, (at + items.length) / order.length), items };
-				}
-			}
-		},
-	};
+	return (await trainer.evaluate(set.batch(items, microBatches), { signal: context.signal })).loss;
 }

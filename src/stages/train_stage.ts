@@ -4,11 +4,13 @@
  */
 import { join } from "node:path";
 import { initAdapter, loadAdapter } from "../engine/adapter.js";
+import { environmentOf } from "../engine/environment.js";
 import type { Model } from "../engine/model.js";
 import { saveModel } from "../engine/save_model.js";
 import type { Trainer } from "../engine/trainer.js";
 import type { Adapter } from "../engine/types.js";
-import type { StageContext, StageOutcome } from "./context.js";
+import { Checkpoints } from "./checkpoint.js";
+import type { StageOutcome, TrainingContext } from "./context.js";
 import { chooseMicroBatchTokens } from "./memory.js";
 import type { TrainingConfig } from "./schema.js";
 import { type TrainingSet, trainLoop } from "./train_loop.js";
@@ -27,7 +29,7 @@ export interface TrainStageOptions<Item> {
 
 /** Trains an adapter on top of the present stack, or all parameters, and leaves it in the stage's folder. */
 export async function trainStage<Item>(
-	context: StageContext,
+	context: TrainingContext,
 	config: TrainingConfig,
 	options: TrainStageOptions<Item>,
 ): Promise<StageOutcome> {
@@ -50,9 +52,19 @@ export async function trainStage<Item>(
 		seed,
 		...(config.lora ? { dropout: config.lora.dropout } : {}),
 	};
+	const checkpoints = new Checkpoints(
+		join(context.folder, "checkpoints"),
+		context.work,
+		await environmentOf(model),
+		config.save_total_limit,
+		(message) => context.log(`${context.name}: ${message}`),
+	);
+	const resume = await checkpoints.newest();
 	const lengths = options.set.items.map((item) => options.set.tokens(item));
 	const { micro_batch_tokens: given } = config;
-	const chosen = chooseMicroBatchTokens(model, trainerOptions, lengths, given);
+	// An interrupted run was packed by what it had chosen.
+	const began = resume?.checkpoint.state.microBatchTokens;
+	const chosen = chooseMicroBatchTokens(model, trainerOptions, lengths, given, undefined, began);
 	// Where memory, not the data, decided the packing, the same run rounds otherwise elsewhere.
 	const shortage =
 		chosen.tokens < chosen.wanted
@@ -62,6 +74,11 @@ export async function trainStage<Item>(
 	const note = [options.note, shortage].filter(Boolean).join("; ");
 	const trainer = model.createTrainer(trainerOptions);
 	try {
+		if (resume) {
+			const { step } = resume.checkpoint.state;
+			context.log(`${context.name}: goes on after step ${step}, from ${resume.name}`);
+			await context.journal({ event: "resumed", checkpoint: resume.name, step });
+		}
 		const { set, validation } = (await options.prepare?.(trainer, model)) ?? options;
 		const result = await trainLoop({
 			context,
@@ -70,6 +87,8 @@ export async function trainStage<Item>(
 			trainer,
 			set,
 			microBatchTokens: chosen.tokens,
+			checkpoints,
+			...(resume ? { resume: resume.checkpoint } : {}),
 			...(validation ? { validation } : {}),
 		});
 		if (config.lora) await trainer.saveAdapter(join(context.folder, "adapter"));
@@ -97,7 +116,7 @@ export async function trainStage<Item>(
 
 /** A fresh adapter, or a stored one whose own rank and scale then hold. */
 async function startAdapter(
-	context: StageContext,
+	context: TrainingContext,
 	lora: NonNullable<TrainingConfig["lora"]>,
 	model: Model,
 	seed: number,

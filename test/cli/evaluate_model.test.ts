@@ -87,7 +87,7 @@ describe("evaluate --out", () => {
 function answersIn(out: string): number {
 	let count = 0;
 	for (const task of ["sc", "ner"]) {
-		const file = join(dir, out, "generations", `${task}.partial.jsonl`);
+		const file = join(dir, out, "checkpoints", `${task}.answers.jsonl`);
 		if (existsSync(file)) count += Math.max(0, readFileSync(file, "utf8").split("\n").length - 2);
 	}
 	return count;

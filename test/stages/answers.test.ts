@@ -19,7 +19,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const partial = () => join(folder, "generations", "german.partial.jsonl");
+const partial = () => join(folder, "checkpoints", "german.answers.jsonl");
 
 /** A token a character. */
 const tokenizer = {
