@@ -118,7 +118,7 @@ async function whyNoFolder(path: string, error: unknown): Promise<unknown> {
 export async function hashFile(path: string): Promise<string> {
 	const hash = createHash("sha256");
 	try {
-		for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
+		for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk as Uint8Array);
 	} catch (error) {
 		throw fromSystemError(error, path);
 	}
