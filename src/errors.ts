@@ -30,6 +30,8 @@ export const errorCatalogue = {
 	E_DATA_ROW: ExitStatus.dataError,
 	/** A data file that cannot be read as its format. */
 	E_DATA_FORMAT: ExitStatus.dataError,
+	/** A file whose content is not what its hash promised. */
+	E_CHECKSUM: ExitStatus.dataError,
 	/** No usable row is left. */
 	E_DATA_EMPTY: ExitStatus.dataError,
 	/** A prompt and answer longer than max_length under the policy "error". */
@@ -60,6 +62,8 @@ export const errorCatalogue = {
 	E_PERMISSION: ExitStatus.noPermission,
 	/** Another process holds the run folder. */
 	E_LOCKED: ExitStatus.tryAgain,
+	/** A server that cannot be reached, breaks off, or has no time. */
+	E_NETWORK: ExitStatus.tryAgain,
 	/** Stopped on request; what was finished is kept. */
 	E_ABORTED: ExitStatus.tryAgain,
 	/** An argument of a public function. */

@@ -6,6 +6,8 @@ import type { Command } from "commander";
 import { FintuneError } from "../errors.js";
 import { formatScore } from "../report/numbers.js";
 import { formatTable } from "../report/table.js";
+import { baselineCacheFolder } from "../tasks/baselines/cache.js";
+import { trivialBaselines } from "../tasks/baselines/trivial.js";
 import { categoryNames, unsupported } from "../tasks/board.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
 import { knownBaselines } from "../tasks/known_baselines.js";
@@ -116,10 +118,11 @@ function describe(task: Task, here: Here): TaskSummary {
 
 async function show(name: string, flags: TasksFlags): Promise<void> {
 	const task = taskByName(name);
-	const here = await loadHere(task, taskDataDirs(flags.data));
+	const dirs = taskDataDirs(flags.data);
+	const here = await loadHere(task, dirs);
 	const summary = describe(task, here);
 	const example = anyRow(here);
-	const baselines = trivialScores(task, here);
+	const baselines = await trivialScores(task, here, dirs);
 	const { rule, traps } = ruleOf(task);
 	const known = knownBaselines(task).filter(({ name }) => !baselines.some((measured) => measured.name === name));
 	const document = {
@@ -167,9 +170,10 @@ function anyRow({ rows }: Here): (Pick<TaskRow, "query" | "answer"> & { split: S
 }
 
 /** What the task's trivial answers score on its test rows. */
-function trivialScores(task: Task, { rows: { train = [], test } }: Here) {
+async function trivialScores(task: Task, { rows: { test } }: Here, dirs: readonly string[]) {
 	if (!test) return [];
-	return task.floors(train, test).map(({ name, scores }) => ({
+	const { baselines } = await trivialBaselines(task, "test", test, dirs, baselineCacheFolder());
+	return baselines.map(({ name, scores }) => ({
 		name,
 		value: scores.leaderboard[task.headline] ?? null,
 		strict: scores.strict[task.headline] ?? null,

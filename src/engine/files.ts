@@ -2,9 +2,10 @@
  * Files that are whole or not there, and stay so when the process is killed or the power fails.
  * @module
  */
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, type Hash, randomBytes } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { homedir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { FintuneError, fromSystemError } from "../errors.js";
 
@@ -38,11 +39,13 @@ export async function writeFileAtomic(path: string, parts: readonly Uint8Array[]
 	}
 }
 
-async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+/** Writes all bytes, at `position` or where the file stands. */
+export async function writeAll(file: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
 	// One write call takes at most 2 GiB.
 	const most = 2 ** 30;
 	for (let at = 0; at < bytes.byteLength; ) {
-		const { bytesWritten } = await file.write(bytes, at, Math.min(most, bytes.byteLength - at));
+		const to = position === undefined ? null : position + at;
+		const { bytesWritten } = await file.write(bytes, at, Math.min(most, bytes.byteLength - at), to);
 		at += bytesWritten;
 	}
 }
@@ -114,9 +117,8 @@ async function whyNoFolder(path: string, error: unknown): Promise<unknown> {
 	}
 }
 
-/** sha256 of a file's bytes, hex. */
-export async function hashFile(path: string): Promise<string> {
-	const hash = createHash("sha256");
+/** The hash of a file's bytes, hex: sha256, or what `hash` has seen so far with them behind it. */
+export async function hashFile(path: string, hash: Hash = createHash("sha256")): Promise<string> {
 	try {
 		for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk as Uint8Array);
 	} catch (error) {
@@ -124,6 +126,9 @@ export async function hashFile(path: string): Promise<string> {
 	}
 	return hash.digest("hex");
 }
+
+/** A path with the user's home folder in place of a leading ~. */
+export const expandHome = (path: string): string => path.replace(/^~(?=$|\/)/, homedir());
 
 export type JsonObject = Record<string, unknown>;
 

@@ -57,8 +57,8 @@ function addPenalty(gradient: Float64Array, x: Float64Array, columns: number, st
  * Multinomial logistic regression: minimises C sum_i v(y_i) (-ln softmax(W x_i + b)[y_i]) + |W|^2 / 2, where
  * v weighs every class alike (class_weight="balanced"). Two classes are one output through the logistic function, as
  * scikit-learn has it. C = 10 and balanced classes were chosen, among C of 1 and 10 with plain and
- * balanced classes, because they come nearest to known figures of word counts on these tasks' test rows (FOMC, MultiFin, SC
- * within 0.02; FiQA stays 0.06 below, for a reason not found). The setting that made those figures is not known.
+ * balanced classes, because they come nearest to known figures of word counts on these tasks' test rows (FOMC, MultiFin, SC,
+ * FPB, and FiQA on the split of its original files, all within 0.02). The setting that made those figures is not known.
  * @param labels a class 0..classes-1 for each row; at least two classes
  * @returns the most likely class of each row of a matrix with the same columns (ties: the lowest number)
  */

@@ -7,7 +7,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expandPattern } from "../data/glob.js";
 import { hashFile } from "../engine/files.js";
-import { fromSystemError } from "../errors.js";
+import { FintuneError, fromSystemError } from "../errors.js";
 import type { Manifest } from "../stages/manifest.js";
 import type { StageConfig } from "../stages/schema.js";
 import { taskByName } from "../tasks/registry.js";
@@ -82,13 +82,25 @@ export class InputHasher {
 		});
 	}
 
+	/** What an evaluation's trivial baselines and its few-shot examples come from; empty where such rows are not there. */
+	async learntFrom(name: string, split: Split, shots: number): Promise<string> {
+		const parts: string[] = [];
+		for (const from of split === "test" ? (["train", "valid"] as const) : (["train"] as const)) {
+			try {
+				parts.push(await this.task(name, from));
+			} catch (error) {
+				if (shots > 0 || !(error instanceof FintuneError && error.code === "E_TASK_DATA")) throw error;
+			}
+		}
+		return hashJson(parts);
+	}
+
 	/** Hashes of everything a stage reads, apart from the model. */
 	async inputs(stage: StageConfig): Promise<unknown[]> {
 		const wanted: Promise<string>[] = [];
 		if (stage.type === "evaluate") {
 			for (const name of stage.tasks) {
-				wanted.push(this.task(name, stage.split));
-				if (taskByName(name).hasSplit("train")) wanted.push(this.task(name, "train"));
+				wanted.push(this.task(name, stage.split), this.learntFrom(name, stage.split, stage.num_fewshot));
 			}
 		} else if (stage.type === "synthesize") {
 			wanted.push(stage.corpus === undefined ? this.task(stage.task, "train") : this.files(stage.corpus));

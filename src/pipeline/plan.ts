@@ -8,8 +8,8 @@ import { resolveDevice } from "../engine/device.js";
 import { planTraining, resolveModel } from "../engine/model.js";
 import { readModelConfig } from "../engine/model_config.js";
 import type { MemoryPlan } from "../engine/types.js";
+import { evaluatedRows } from "../stages/choose_rows.js";
 import type { StageContext } from "../stages/context.js";
-import { limitRows } from "../stages/evaluate.js";
 import { availableMemory, mostMicroBatchTokens, usableShare, wantedMicroBatchTokens } from "../stages/memory.js";
 import type { StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
@@ -70,12 +70,13 @@ export async function planPipeline(
 		};
 		stages.push(plan);
 		if (stage.type === "evaluate") {
-			const counts = await Promise.all(
-				stage.tasks.map(
-					async (name) => limitRows(await taskByName(name).load(stage.split, dataDirs), stage.limit, config.seed).length,
-				),
+			const tasks = await Promise.all(
+				stage.tasks.map(async (name) => {
+					const task = taskByName(name);
+					return { task, rows: await task.load(stage.split, dataDirs) };
+				}),
 			);
-			plan.rows = counts.reduce((a, b) => a + b, 0);
+			plan.rows = evaluatedRows(tasks, stage, config.seed).reduce((sum, rows) => sum + rows.length, 0);
 			continue;
 		}
 		if (stage.type === "synthesize") {
@@ -143,6 +144,7 @@ async function trainingRows(
 	const context: StageContext = {
 		name: stage.name,
 		folder: "",
+		identity: "",
 		session,
 		seed,
 		dataDirs,

@@ -221,6 +221,7 @@ class Run {
 		const context: TrainingContext = {
 			name: stage.name,
 			folder,
+			identity,
 			work,
 			session: this.#session,
 			seed: this.#pipeline.config.seed,

@@ -121,7 +121,11 @@ function scoreCell(result: TaskReport | undefined, history: TaskHistory): string
 		(result.lowIsGood ? result.score >= floor : result.score <= floor);
 	const interval =
 		result.low === undefined || result.high === undefined ? "" : `[${formatScore(result.low)}, ${formatScore(result.high)}]`;
-	const note = [interval, ...(result.verdict ? [esc(result.verdict)] : below ? ["not above the floor"] : [])].filter(Boolean);
+	const { otherScoring } = result;
+	const other = otherScoring ? `${otherScoring.name} ${formatScore(otherScoring.score)}` : "";
+	const note = [interval, other, ...(result.verdict ? [esc(result.verdict)] : below ? ["not above the floor"] : [])].filter(
+		Boolean,
+	);
 	return `<td class="n">${formatScore(result.score)}${note.map((text, i) => `<small${below && i === note.length - 1 ? ' class="below"' : ""}>${text}</small>`).join("")}</td>`;
 }
 

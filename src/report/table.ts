@@ -158,6 +158,7 @@ interface Layout {
 
 const failures = (result: TaskReport): string =>
 	[
+		...(result.otherScoring ? [`${result.otherScoring.name} ${formatScore(result.otherScoring.score)}`] : []),
 		`overlong ${formatPercent(result.overlong)}`,
 		...(result.missing === undefined ? [] : [`missing ${formatPercent(result.missing)}`]),
 	].join(", ");
@@ -183,10 +184,13 @@ function acrossTable(evaluations: readonly EvaluationReport[], histories: readon
 }
 
 function downTable(evaluations: readonly EvaluationReport[], histories: readonly TaskHistory[]): Layout {
+	const results = evaluations.flatMap(({ tasks }) => tasks);
+	const other = results.find(({ otherScoring }) => otherScoring)?.otherScoring?.name;
 	const columns: TableColumn[] = [
 		{ header: "task", minWidth: 8 },
 		{ header: "evaluation", minWidth: 8 },
 		{ header: "score" },
+		...(other === undefined ? [] : [{ header: other, align: "right" as const }]),
 		{ header: "overlong", align: "right" },
 		{ header: "missing", align: "right" },
 		{ header: "gain", align: "right" },
@@ -200,8 +204,9 @@ function downTable(evaluations: readonly EvaluationReport[], histories: readonly
 			const label = evaluationLabel(evaluations[index] as EvaluationReport);
 			const delta = history.deltas[index];
 			const score = formatInterval(result.score, result.low, result.high);
+			const others = other === undefined ? [] : [formatScore(result.otherScoring?.score)];
 			const shares = [formatPercent(result.overlong), formatPercent(result.missing)];
-			rows.push([lead.shift() ?? "", label, score, ...shares, delta === undefined ? "" : formatDelta(delta)]);
+			rows.push([lead.shift() ?? "", label, score, ...others, ...shares, delta === undefined ? "" : formatDelta(delta)]);
 		}
 		if (history.floor) rows.push([lead.shift() ?? "", history.floor.name, formatScore(history.floor.score), "", "", ""]);
 		for (const rest of lead) rows.push([rest, "", "", "", "", ""]);

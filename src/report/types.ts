@@ -54,6 +54,8 @@ export interface TaskReport {
 	/** Ends of the 95 % bootstrap interval of `score`. */
 	low?: number;
 	high?: number;
+	/** The same metric by the other way of scoring: the corrected one, or the leaderboard's. */
+	otherScoring?: { name: "leaderboard" | "strict"; score: number | null };
 	/** Share of generations that reached max_new_tokens without a stop token, in [0, 1]. */
 	overlong: number;
 	/** Share of generations from which no answer could be read, in [0, 1]. */

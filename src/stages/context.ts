@@ -10,8 +10,10 @@ import type { ModelSession } from "./session.js";
 export interface StageContext {
 	/** Name in the pipeline file. */
 	name: string;
-	/** The stage's own folder, empty at the start. */
+	/** The stage's own folder: empty at the start, or holding what an interrupted run of the same identity left. */
 	folder: string;
+	/** What the work of this stage depends on, as one hash. */
+	identity: string;
 	session: ModelSession;
 	seed: number;
 	/** Folders with task data, in the order they are searched. */

@@ -126,7 +126,19 @@ export const evaluateSchema = z.strictObject({
 	type: z.literal("evaluate"),
 	tasks: z.array(z.string()).min(1),
 	split: split.default("test"),
-	limit: positiveInt.optional(),
+	limit: z
+		.union([positiveInt, z.number().gt(0).lt(1)])
+		.optional()
+		.describe("rows of each task; below 1 a share of them"),
+	limit_rule: z
+		.enum(["seeded", "leaderboard"])
+		.default("seeded")
+		.describe("which rows: a seeded choice, or those that the leaderboard's harness asks, in its order"),
+	num_fewshot: z.number().int().min(0).default(0).describe("train rows shown with their answers before each question"),
+	prompt_truncation: z
+		.enum(["refuse", "leaderboard"])
+		.default("refuse")
+		.describe("a prompt that is too long: refused, or cut from the left as the leaderboard's harness does"),
 	...generation,
 	chat_template: z.boolean().default(false),
 	scoring: z.enum(["leaderboard", "strict"]).default("leaderboard"),

@@ -11,9 +11,10 @@ import { FintuneError } from "../errors.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Task } from "../tasks/task.js";
 import { queryFor } from "../tasks/unlabelled.js";
+import { limitRows } from "./choose_rows.js";
 import type { StageContext, StageOutcome } from "./context.js";
-import { limitRows, promptIds, samplingOf, stopIdsOf } from "./evaluate.js";
 import { writeJsonLines } from "./files.js";
+import { promptIds, samplingOf, stopIdsOf } from "./prompts.js";
 import { AnswerExtractor, reasoningPrompt } from "./reasoning.js";
 import type { SynthesizeConfig } from "./schema.js";
 
@@ -25,6 +26,7 @@ interface Sample {
 
 export async function synthesize(context: StageContext, config: SynthesizeConfig): Promise<StageOutcome> {
 	const task = taskByName(config.task);
+	context.session.tellLicence(task, context.log);
 	const queries = limitRows(await readQueries(context, task, config), config.limit, context.seed);
 	if (queries.length === 0) return { status: "skipped", note: "the corpus has no text", metrics: {} };
 	const prompts = queries.map((query) => reasoningPrompt(query, config.instruction));

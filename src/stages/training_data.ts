@@ -14,8 +14,10 @@ import { FintuneError } from "../errors.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Task, TaskRow } from "../tasks/task.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { limitRows } from "./choose_rows.js";
 import type { StageContext } from "./context.js";
-import { limitRows, promptIds, type StoredGeneration } from "./evaluate.js";
+import type { StoredGeneration } from "./evaluate.js";
+import { promptIds } from "./prompts.js";
 import type { DataSource, DpoConfig, PretrainConfig, SftConfig } from "./schema.js";
 
 export interface Examples {
@@ -104,6 +106,7 @@ async function readSource(
 ): Promise<{ examples: Example[]; note: string }> {
 	if ("task" in source) {
 		const task = taskByName(source.task);
+		context.session.tellLicence(task, context.log);
 		const { rows, report } = await task.loadWithReport(source.split, context.dataDirs);
 		const kept = limitRows(rows, source.limit, context.seed);
 		const removed = Object.entries(report.removed).map(([why, n]) => `${n} removed: ${why}`);

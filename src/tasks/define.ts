@@ -1,5 +1,5 @@
 /**
- * Makes a `Task` out of what is particular to it: where its rows come from, its scoring rule, its floors. Finding
+ * Makes a `Task` out of what is particular to it: where its rows come from, its scoring rule. Finding
  * folders, the import format, removing leaks and deriving a validation split are the same for all.
  *
  * **Import format.** In any data folder, `<task>/train.jsonl`, `<task>/valid.jsonl` and `<task>/test.jsonl` (or .jsonl.gz)
@@ -14,7 +14,7 @@ import { type BoardEntry, board } from "./board.js";
 import { badRow, filledLines, findFile, readJsonLines } from "./files.js";
 import { buildScores, headlineMetric, type Scorer } from "./scoring.js";
 import { tenthForValidation, withoutSharedTexts } from "./splits.js";
-import type { LoadReport, Split, Task, TaskFloor, TaskRow } from "./task.js";
+import type { LoadReport, Split, Task, TaskRow } from "./task.js";
 
 /** Rows of one split as the data set's own files give them. */
 export interface NativeSplit {
@@ -79,7 +79,6 @@ export interface TaskDefinition
 	/** Columns that an imported row must have for scoring. */
 	columns: readonly string[];
 	scorer: Scorer;
-	floors(task: Task, train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[];
 }
 
 function boardEntry(id: string): BoardEntry {
@@ -112,7 +111,6 @@ export function defineTask(definition: TaskDefinition): Task {
 		loadWithReport: (split, dataDirs) => loadSplit(definition, split, dataDirs),
 		score: (docs, outputs, options) => buildScores(scorer, headline, docs, outputs, options),
 		headlineOver: (docs, outputs, scoring) => headlineMetric(scorer, headline, docs, outputs, scoring),
-		floors: (train, test) => definition.floors(task, train, test),
 	};
 	return task;
 }
@@ -170,32 +168,10 @@ function notInstalled(definition: TaskDefinition, split: Split, dataDirs: readon
 	return new FintuneError("E_TASK_DATA", `no ${split} data of the task "${definition.name}" are installed`, {
 		expected: `${split}.jsonl, or ${definition.nativeFiles.join(", ")}`,
 		found: `none of them in ${[...new Set(searched)].join(", ") || "any folder: none was given"}`,
-		hint: `${definition.howToGet} Put the files into one of these folders, or name another with data_dir:, --data or FINTUNE_DATA.`,
+		hint:
+			`${definition.howToGet} Put the files into one of these folders, or name another with data_dir:, --data or FINTUNE_DATA. ` +
+			`The hub's rows come with \`fintune data fetch ${definition.name}\`.`,
 	});
-}
-
-/** The floor of answering every document with the most frequent answer of train (ties: the one seen first). */
-export function majorityFloor(task: Task, train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[] {
-	const answer = mostFrequent(train.map((row) => row.answer));
-	if (answer === undefined || test.length === 0) return [];
-	const scores = task.score(
-		test.map((row) => row.doc),
-		test.map(() => answer),
-		{ bootstrap: 0 },
-	);
-	return [{ name: `always "${answer}"`, scores }];
-}
-
-/** The floor of tagging every token O, which every tagging task has most of. */
-export function majorityTagFloor(task: Task, _train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[] {
-	if (test.length === 0) return [];
-	const outputs = test.map(({ doc }) => ((doc.token ?? []) as string[]).map((word) => `${word}:O`).join("\n"));
-	const scores = task.score(
-		test.map((row) => row.doc),
-		outputs,
-		{ bootstrap: 0 },
-	);
-	return [{ name: "every token O", scores }];
 }
 
 /** The most frequent item, the one seen first among equals. */

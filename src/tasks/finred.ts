@@ -16,7 +16,6 @@ const rule: TaskRule = {
 	columns: ["label"],
 	scorer: ruleR,
 	defaultMaxNewTokens: 128,
-	floors: () => [],
 };
 const fileOf: Record<Split, string> = { train: "train.txt", valid: "dev.txt", test: "test.txt" };
 

@@ -3,7 +3,7 @@
  * @module
  */
 import { ruleCTask } from "./classification.js";
-import { choiceDoc, conversationTurns, defineTask, majorityFloor, nativeRecords } from "./define.js";
+import { choiceDoc, conversationTurns, defineTask, nativeRecords } from "./define.js";
 import { badRow } from "./files.js";
 import type { Split, Task, TaskRow } from "./task.js";
 
@@ -33,5 +33,4 @@ export const fiqasa: Task = defineTask({
 	howToGet:
 		"The FiQA 2018 files of the leaderboard are in The-FinAI/PIXIU, data/fiqasa (no licence is stated, so they are not shipped).",
 	readNative: (folder, split) => nativeRecords(folder, fileOf(split), toRow),
-	floors: majorityFloor,
 });

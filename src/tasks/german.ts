@@ -4,7 +4,7 @@
  * @module
  */
 import { classificationMetrics, classificationStrictRules, ruleM } from "./classification.js";
-import { choiceDoc, defineTask, majorityFloor, type NativeSplit } from "./define.js";
+import { choiceDoc, defineTask, type NativeSplit } from "./define.js";
 import { badRow, filledLines, findFiles, type NumberedLine } from "./files.js";
 import type { Split, Task, TaskRow } from "./task.js";
 
@@ -144,5 +144,4 @@ export const german: Task = defineTask({
 	readNative,
 	columns: ["choices", "gold"],
 	scorer: ruleM("good"),
-	floors: majorityFloor,
 });

@@ -8,7 +8,7 @@ import { pySplit } from "../metrics/pytext.js";
 import { defineTask, type NativeSplit } from "./define.js";
 import { badRow, findFile, numberedLines, readText } from "./files.js";
 import { nerStrictRules, ruleN } from "./ner_scoring.js";
-import type { Split, Task, TaskFloor, TaskRow } from "./task.js";
+import type { Split, Task, TaskRow } from "./task.js";
 
 const prompt = (text: string): string =>
 	"In the sentences extracted from financial agreements in U.S. SEC filings, identify the named entities that represent a person " +
@@ -94,35 +94,6 @@ export function trainLexicon(train: readonly TaskRow[]): LexiconEntry[] {
 	return [...names.values()].sort((a, b) => b.count - a.count);
 }
 
-/** Answering every sentence with the same list of names: the board finds those that occur. */
-function floors(task: Task, train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[] {
-	if (train.length === 0 || test.length === 0) return [];
-	const lexicon = trainLexicon(train);
-	const lists = [
-		{ title: "the 2 most frequent persons of train", names: lexicon.filter(({ type }) => type === "PER").slice(0, 2) },
-		{ title: "the 3 most frequent names of train", names: lexicon.slice(0, 3) },
-		{ title: "train lexicon of names seen twice", names: lexicon.filter(({ count }) => count >= 2) },
-	];
-	return lists.map(({ title, names }) => ({
-		name: `${title} (${names.length})`,
-		scores: task.score(
-			test.map((row) => row.doc),
-			test.map((row) => lexiconAnswer(row, names)),
-			{ bootstrap: 0 },
-		),
-	}));
-}
-
-/** The names of the lexicon that occur in the sentence, shorter ones first, because the board lets later lines win. */
-function lexiconAnswer(row: TaskRow, names: readonly LexiconEntry[]): string {
-	const text = ` ${pySplit(String(row.doc.text)).join(" ")} `;
-	return names
-		.filter(({ name }) => text.includes(` ${name} `))
-		.sort((a, b) => a.name.length - b.name.length)
-		.map(({ name, type }) => `${name}, ${type}`)
-		.join("\n");
-}
-
 export const ner: Task = defineTask({
 	name: "ner",
 	id: "flare_ner",
@@ -148,5 +119,4 @@ export const ner: Task = defineTask({
 	removeSharedTexts: false,
 	columns: ["text", "label"],
 	scorer: ruleN,
-	floors,
 });

@@ -150,7 +150,6 @@ export const summaryRule: TaskRule = {
 	columns: ["answer"],
 	scorer: ruleA,
 	defaultMaxNewTokens: 128,
-	floors: () => [],
 };
 
 /** What a task of rule X is made of. */

@@ -42,12 +42,6 @@ export interface TaskScores {
 	perDocument?: Record<string, (number | null)[]>;
 }
 
-export interface TaskFloor {
-	/** What the trivial system does, e.g. `always "neutral"` or "train lexicon (49 names)". */
-	name: string;
-	scores: TaskScores;
-}
-
 /** How much a loader removed or changed, so that nothing is lost silently. */
 export interface LoadReport {
 	/** The file or files that the rows came from, in reading order. */
@@ -102,8 +96,6 @@ export interface Task {
 		outputs: readonly string[],
 		scoring: "leaderboard" | "strict",
 	): (indices: ArrayLike<number>) => number;
-	/** Trivial floors fitted on train rows: the majority answer; for NER the train lexicon. */
-	floors(train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[];
 	/** Names of the data set's original files that its rows can be built from; none: rows come from the hub only. */
 	readonly originalFiles: readonly string[];
 	/** Rows of a split from the original files in a folder, nothing removed; undefined where they are not there. */

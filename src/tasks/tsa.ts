@@ -8,7 +8,7 @@ import { FintuneError } from "../errors.js";
 import { defineTask, type NativeSplit, nativeFile } from "./define.js";
 import { readJsonList } from "./files.js";
 import { regressionStrictRules, ruleT } from "./regression.js";
-import type { Split, Task, TaskFloor, TaskRow } from "./task.js";
+import type { Split, Task, TaskRow } from "./task.js";
 
 const prompt = (company: string, text: string): string =>
 	`Given the following financial text, return a sentiment score for ${company} as a floating-point number ranging from -1 ` +
@@ -37,22 +37,6 @@ function toRow(item: unknown, file: string, number: number): TaskRow {
 	return { query: prompt(company, title), answer: String(sentiment), doc, source: { file, line: number } };
 }
 
-/** Always 0, and always the mean of train. */
-function floors(task: Task, train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[] {
-	if (test.length === 0) return [];
-	const docs = test.map((row) => row.doc);
-	const score = (answer: string): TaskFloor => ({
-		name: `always ${answer}`,
-		scores: task.score(
-			docs,
-			docs.map(() => answer),
-			{ bootstrap: 0 },
-		),
-	});
-	const mean = train.reduce((sum, row) => sum + Number(row.answer), 0) / train.length;
-	return train.length === 0 ? [score("0")] : [score("0"), score(mean.toFixed(3))];
-}
-
 export const tsa: Task = defineTask({
 	name: "tsa",
 	id: "flare_tsa",
@@ -75,5 +59,4 @@ export const tsa: Task = defineTask({
 	readNative,
 	columns: ["answer"],
 	scorer: ruleT,
-	floors,
 });

@@ -10,7 +10,7 @@ import { hashFile, syncFolder, writeFileAtomic } from "../../engine/files.js";
 import { FintuneError, fromSystemError } from "../../errors.js";
 import { version } from "../../version.js";
 import type { Split, Task, TaskRow } from "../task.js";
-import { readHubRows, rowFiles } from "./hub_rows.js";
+import { type HubFiles, readHubRows, rowFiles } from "./hub_rows.js";
 import { openOriginals } from "./originals.js";
 
 const splits: readonly Split[] = ["train", "valid", "test"];
@@ -52,12 +52,19 @@ export interface Imported {
 
 /**
  * Imports a task.
- * @param from the original files (folder or zip), or rows of the hub (folder with train/valid/test files, or one file)
+ * @param from the original files (folder or zip), or rows of the hub (folder with train/valid/test files, or one file);
+ * rows of the hub also by split
  * @param into the data folder; splits of an earlier import that this one does not bring stay
+ * @param origin where the rows were fetched from, for the manifest
  * @throws FintuneError E_TASK_DATA where `from` holds nothing that the task can use; E_DATA_* for rows that are wrong
  */
-export async function importTask(task: Task, from: string, into: string, origin?: Record<string, string>): Promise<Imported> {
-	const { kind, rows, sources } = await rowsFrom(task, from);
+export async function importTask(
+	task: Task,
+	from: string | HubFiles,
+	into: string,
+	origin?: Record<string, string>,
+): Promise<Imported> {
+	const { kind, rows, sources } = typeof from === "string" ? await rowsFrom(task, from) : await hubRows(task, from);
 	const folder = join(into, task.name);
 	await mkdir(into, { recursive: true }).catch((error) => {
 		throw fromSystemError(error, into);
@@ -137,6 +144,10 @@ async function rowsFrom(task: Task, from: string): Promise<Found> {
 			hint: task.howToGet,
 		});
 	}
+	return hubRows(task, files);
+}
+
+async function hubRows(task: Task, files: HubFiles): Promise<Found> {
 	const rows: Found["rows"] = {};
 	for (const [split, paths] of files) rows[split] = await readHubRows(task, split, paths);
 	return { kind: "hub", rows, sources: [...files.values()].flat() };
