@@ -120,7 +120,7 @@ async function whyNoFolder(path: string, error: unknown): Promise<unknown> {
 /** The hash of a file's bytes, hex: sha256, or what `hash` has seen so far with them behind it. */
 export async function hashFile(path: string, hash: Hash = createHash("sha256")): Promise<string> {
 	try {
-		for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
+		for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk as Uint8Array);
 	} catch (error) {
 		throw fromSystemError(error, path);
 	}

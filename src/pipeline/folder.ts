@@ -9,6 +9,7 @@ import { removeTemporaries, syncFolder } from "../engine/files.js";
 import type { FileLock } from "../engine/lock_file.js";
 import { fromSystemError } from "../errors.js";
 import type { Progress } from "../report/progress.js";
+import { checkpointsFolder } from "../stages/checkpoint.js";
 import type { StageOutcome } from "../stages/context.js";
 import { dropTornLine, makeFolder, readJsonIfThere, removeFolder, writeJson } from "../stages/files.js";
 import {
@@ -20,6 +21,7 @@ import {
 	verifiedManifest,
 	writeManifest,
 } from "../stages/manifest.js";
+import { eventsFolder } from "../stages/train_loop.js";
 import { lockRunFolder } from "./lock.js";
 
 /** stage.json: what a stage came to. The stage is finished once the manifest of its folder lists this file. */
@@ -36,8 +38,8 @@ export interface StageRecord {
 
 const stageFile = "stage.json";
 const journalFile = "journal.jsonl";
-/** Below a stage's folder; each checkpoint has a manifest of its own. */
-const checkpointsFolder = "checkpoints";
+/** What a training stage looks for when it goes on: checkpoints, and event files that it adds to. */
+const resumable: readonly string[] = [checkpointsFolder, eventsFolder];
 
 export class RunFolder {
 	readonly path: string;
@@ -107,15 +109,15 @@ export class RunFolder {
 	}
 
 	/**
-	 * A folder for a stage that is about to run; what an unfinished or outdated run left is removed, but for the
-	 * checkpoints of an interrupted one where they are to be kept.
+	 * A folder for a stage that is about to run; what an unfinished or outdated run left is removed, but for what an
+	 * interrupted one can go on from where that is to be kept.
 	 */
-	async begin(name: string, iteration: number, keepCheckpoints: boolean): Promise<string> {
+	async begin(name: string, iteration: number, mayResume: boolean): Promise<string> {
 		const folder = this.stage(name, iteration);
-		if (keepCheckpoints && existsSync(folder)) {
+		if (mayResume && existsSync(folder)) {
 			// The manifest first: without it nothing else of the folder counts.
 			await removeFolder(join(folder, manifestName));
-			for (const entry of await readdir(folder)) if (entry !== checkpointsFolder) await removeFolder(join(folder, entry));
+			for (const entry of await readdir(folder)) if (!resumable.includes(entry)) await removeFolder(join(folder, entry));
 		} else {
 			await removeFolder(folder);
 		}

@@ -188,7 +188,7 @@ class Run {
 		}
 		const { model, stack, stages } = this.#content;
 		const work = workIdentity({ ...given, model, stack, from: sources.map((name) => stages.get(name)!) });
-		return this.#run(stage, { identity, work, iteration, keepCheckpoints: stored === "unfinished" });
+		return this.#run(stage, { identity, work, iteration, mayResume: stored === "unfinished" });
 	}
 
 	/** The record of a stage that has done this very work and left files that are all as they were. */
@@ -210,15 +210,10 @@ class Run {
 
 	async #run(
 		stage: StageConfig,
-		{
-			identity,
-			work,
-			iteration,
-			keepCheckpoints,
-		}: { identity: string; work: string; iteration: number; keepCheckpoints: boolean },
+		{ identity, work, iteration, mayResume }: { identity: string; work: string; iteration: number; mayResume: boolean },
 	): Promise<StageRecord> {
 		const now = this.#options.now ?? (() => performance.now() / 1000);
-		const folder = await this.#folder.begin(stage.name, iteration, keepCheckpoints);
+		const folder = await this.#folder.begin(stage.name, iteration, mayResume);
 		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
 		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
 		const started = now();

@@ -17,6 +17,9 @@ import type { LrSchedule } from "./lr_schedule.js";
 import { verifiedManifest, writeManifest } from "./manifest.js";
 import type { DataCursor } from "./step_plan.js";
 
+/** Below a training stage's folder; each checkpoint in it has a manifest of its own. */
+export const checkpointsFolder = "checkpoints";
+
 /** Raised when the files of a checkpoint change their meaning; others are not read. */
 const formatVersion = 1;
 

@@ -12,10 +12,13 @@ import { createEventWriter, type EventWriter } from "../report/tensorboard.js";
 import type { MetricRow, TrainingReport } from "../report/types.js";
 import type { Checkpoint, Checkpoints } from "./checkpoint.js";
 import type { TrainingContext } from "./context.js";
-import { JsonLinesFile } from "./files.js";
+import { JsonLinesFile, removeFolder } from "./files.js";
 import { type LrSchedule, learningRateAt, warmupStepsOf } from "./lr_schedule.js";
 import type { TrainingConfig } from "./schema.js";
 import { planSteps, type StepPlan } from "./step_plan.js";
+
+/** TensorBoard's, below a stage's folder. */
+export const eventsFolder = "tensorboard";
 
 /** Examples of one kind with what the loop has to know about them. */
 export interface TrainingSet<Item> {
@@ -103,10 +106,9 @@ class Loop<Item> {
 		const { context } = this.#options;
 		const state = this.#state;
 		const metrics = await JsonLinesFile.create(join(context.folder, "metrics.jsonl"), state.rows);
-		const events = createEventWriter(
-			join(context.folder, "tensorboard"),
-			this.#options.resume ? { resumedAtStep: state.rows.length + 1 } : {},
-		);
+		const eventsPath = join(context.folder, eventsFolder);
+		if (!this.#options.resume) await removeFolder(eventsPath);
+		const events = createEventWriter(eventsPath, this.#options.resume ? { resumedAtStep: state.rows.length + 1 } : {});
 		try {
 			if (state.pending) await this.#endStep(metrics, events);
 			for (const { epoch, items } of this.#plan.steps(state.step)) {
@@ -221,6 +223,7 @@ class Loop<Item> {
 		const { context, trainer, checkpoints, microBatchTokens } = this.#options;
 		const { step, rows, pending, best, tokens } = this.#state;
 		if (step === this.#saved.step) return;
+		const began = context.now();
 		events.flush();
 		const { m, v, lossScale, lossScaleSteps } = trainer.optimizerState();
 		const name = await checkpoints.save({
@@ -242,7 +245,8 @@ class Loop<Item> {
 			...(best.parameters ? { best: best.parameters } : {}),
 		});
 		this.#saved = { step, at: context.now() };
-		await context.journal({ event: "checkpoint", checkpoint: name, step, reason });
+		const seconds = Number((context.now() - began).toFixed(3));
+		await context.journal({ event: "checkpoint", checkpoint: name, step, reason, seconds });
 	}
 
 	#restore({ state, parameters, optimizer, best }: Checkpoint): void {

@@ -9,7 +9,7 @@ import type { Model } from "../engine/model.js";
 import { saveModel } from "../engine/save_model.js";
 import type { Trainer } from "../engine/trainer.js";
 import type { Adapter } from "../engine/types.js";
-import { Checkpoints } from "./checkpoint.js";
+import { Checkpoints, checkpointsFolder } from "./checkpoint.js";
 import type { StageOutcome, TrainingContext } from "./context.js";
 import { chooseMicroBatchTokens } from "./memory.js";
 import type { TrainingConfig } from "./schema.js";
@@ -53,7 +53,7 @@ export async function trainStage<Item>(
 		...(config.lora ? { dropout: config.lora.dropout } : {}),
 	};
 	const checkpoints = new Checkpoints(
-		join(context.folder, "checkpoints"),
+		join(context.folder, checkpointsFolder),
 		context.work,
 		await environmentOf(model),
 		config.save_total_limit,
@@ -70,6 +70,9 @@ export async function trainStage<Item>(
 		chosen.tokens < chosen.wanted
 			? `micro_batch_tokens auto: ${chosen.tokens} instead of ${chosen.wanted} for want of memory; set it to get the same rounding on another machine`
 			: undefined;
+	if (began !== undefined && chosen.tokens !== began) {
+		context.log(`${context.name}: packed by ${began} tokens before: bits may differ from those of an uninterrupted run`);
+	}
 	if (given === "auto") context.log(`${context.name}: ${shortage ?? `micro_batch_tokens auto: ${chosen.tokens}`}`);
 	const note = [options.note, shortage].filter(Boolean).join("; ");
 	const trainer = model.createTrainer(trainerOptions);

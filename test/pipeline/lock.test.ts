@@ -84,6 +84,18 @@ describe("the lock of a run folder", () => {
 		expect((await fintune(["run", pipeline, "--out", out, "--wait", "soon"])).status).toBe(64);
 	});
 
+	it("is no longer waited for once the run is told to stop", async () => {
+		const lock = await lockRunFolder(folder("stopped"));
+		const controller = new AbortController();
+		const waiting = lockRunFolder(folder("stopped"), {
+			waitSeconds: 60,
+			signal: controller.signal,
+			onWait: () => controller.abort(),
+		});
+		await expect(waiting).rejects.toMatchObject({ code: "E_ABORTED", exitStatus: 75 });
+		lock.release();
+	});
+
 	it("ends with a process that is killed", async () => {
 		const out = join(dir, "killed");
 		const killed = await fintune(["run", pipeline, "--out", out], {

@@ -246,6 +246,27 @@ describe("a damaged checkpoint", () => {
 		expect(left(out)).toEqual(whole);
 	});
 
+	it("leaves the event files to go on with; without a usable one they begin anew", async () => {
+		const eventFiles = () => readdirSync(join(out, "stages", "one", "tensorboard"));
+		const [before] = eventFiles();
+		await run(out, "sft");
+		expect(eventFiles()).toHaveLength(2);
+		expect(eventFiles()).toContain(before);
+		out = newFolder();
+		await expect(run(out, "sft", { crashAt: 2 })).rejects.toThrow();
+		await run(out, "sft");
+		expect(eventFiles()).toHaveLength(1);
+	});
+
+	it("aside, a finished stage is mended from its last good one", async () => {
+		await run(out, "sft");
+		truncateSync(join(out, "stages", "one", "adapter", "adapter_model.safetensors"), 100);
+		const told = (await run(out, "sft")).join("\n");
+		expect(told).toMatch(/one: runs again, because a file of it is damaged: .*adapter_model\.safetensors: expected/);
+		expect(told).toContain("goes on after step 6");
+		expect(left(out)).toEqual(whole);
+	});
+
 	it("or a half-written one that a crash left is cleared away", async () => {
 		const half = join(out, "stages", "one", "checkpoints", ".checkpoint-8.17.0a1b2c3d.tmp");
 		put(join(half, "parameters.safetensors"), "half");
