@@ -11,6 +11,7 @@ import { FintuneError } from "../errors.js";
 import { evaluationTable } from "../report/table.js";
 import { evaluate } from "../stages/evaluate.js";
 import { makeFolder } from "../stages/files.js";
+import { LeakCheck } from "../stages/leaks.js";
 import { evaluateSchema } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
@@ -136,6 +137,7 @@ async function fromModel(flags: EvaluateFlags): Promise<void> {
 				session,
 				seed: flags.seed ?? 42,
 				dataDirs: taskDataDirs(flags.data),
+				leaks: new LeakCheck(taskDataDirs(flags.data)),
 				resolvePath: (path) => path,
 				stageFolder: () => folder,
 				progress,

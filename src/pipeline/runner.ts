@@ -14,6 +14,7 @@ import type { Progress } from "../report/progress.js";
 import type { RunReport } from "../report/types.js";
 import type { StageContext, StageOutcome } from "../stages/context.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
+import { LeakCheck } from "../stages/leaks.js";
 import { runStage } from "../stages/registry.js";
 import type { DpoConfig, StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
@@ -79,6 +80,7 @@ class Run {
 	readonly #session: ModelSession;
 	readonly #hasher: InputHasher;
 	readonly #dataDirs: readonly string[];
+	readonly #leaks: LeakCheck;
 	/** One entry for each adapter of the stack: a folder's hash, or the identity of the stage that trained it. */
 	#stackIdentity: string[];
 	#modelIdentity: string;
@@ -100,7 +102,8 @@ class Run {
 			...(options.dataDirs ?? []),
 			...(pipeline.config.data_dir === undefined ? [] : [resolvePath(pipeline, pipeline.config.data_dir)]),
 		]);
-		this.#hasher = new InputHasher(this.#dataDirs, (path) => resolvePath(pipeline, path));
+		this.#leaks = new LeakCheck(this.#dataDirs);
+		this.#hasher = new InputHasher(this.#dataDirs, (path) => resolvePath(pipeline, path), this.#leaks);
 		this.#addonIdentity = identity.addon;
 		this.#modelIdentity = identity.model;
 		this.#stackIdentity = identity.stack;
@@ -163,7 +166,7 @@ class Run {
 			addon: this.#addonIdentity,
 			model: this.#modelIdentity,
 			stack: this.#stackIdentity,
-			inputs: await this.#hasher.inputs(stage),
+			inputs: await this.#hasher.inputs(stage, this.#stageFolder),
 			from: sources.map((name) => this.newest.get(name)!.identity),
 		});
 		const present = this.newest.get(stage.name);
@@ -179,6 +182,9 @@ class Run {
 		}
 		return this.#run(stage, identity, iteration);
 	}
+
+	/** Newest finished folder of an earlier stage. */
+	readonly #stageFolder = (name: string): string => this.#folder.stage(name, this.newest.get(name)!.iteration);
 
 	/** Whether what a finished stage trained lies where it was left. */
 	#stillThere({ name, iteration, outcome }: StageRecord): boolean {
@@ -200,11 +206,9 @@ class Run {
 			session: this.#session,
 			seed: this.#pipeline.config.seed,
 			dataDirs: this.#dataDirs,
+			leaks: this.#leaks,
 			resolvePath: (path) => resolvePath(this.#pipeline, path),
-			stageFolder: (name) => {
-				const record = this.newest.get(name)!;
-				return this.#folder.stage(name, record.iteration);
-			},
+			stageFolder: this.#stageFolder,
 			progress: this.#options.progress,
 			log: (message) => {
 				notes.push(message);
