@@ -9,6 +9,7 @@ import { type Imported, importTask } from "../tasks/import/import.js";
 import { userDataDir } from "../tasks/import/user_folder.js";
 import { licenceNote } from "../tasks/licences.js";
 import { taskByName } from "../tasks/registry.js";
+import { addDataCheck } from "./data_check.js";
 import { printJson, terminalWidth } from "./terminal.js";
 
 interface ImportFlags {
@@ -35,6 +36,7 @@ export function addData(program: Command): Command {
 			if (flags.json) printJson({ folder: imported.folder, ...imported.manifest, differences: imported.differences });
 			else printImported(imported);
 		});
+	addDataCheck(data);
 	return data;
 }
 

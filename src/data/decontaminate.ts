@@ -7,7 +7,7 @@ import { normaliseText } from "./normalise.js";
 import type { Row, TextOrMessages } from "./rows.js";
 
 /**
- * How a training text repeats a held-out one: the same characters (but for blanks around them), the same normalised text
+ * How a training text repeats a held-out one: the same characters (but for how blanks are written), the same normalised text
  * (`normalise.ts`), or nearly the same (`near_duplicates.ts`). From the strictest to the loosest.
  */
 export const matchKinds = ["exact", "normalised", "near"] as const;
@@ -39,7 +39,7 @@ export class HeldOutIndex {
 	constructor(heldOut: readonly HeldOutText[]) {
 		const near = new Map<string, number[]>();
 		for (const [index, { text, loosest }] of heldOut.entries()) {
-			add(this.#exact, text.trim(), index);
+			add(this.#exact, withSingleBlanks(text), index);
 			if (loosest === "exact") continue;
 			const normalised = normaliseText(text);
 			add(this.#normalised, normalised, index);
@@ -58,7 +58,7 @@ export class HeldOutIndex {
 		const note = (indices: readonly number[], kind: MatchKind, share = 1): void => {
 			for (const index of indices) if (!found.has(index)) found.set(index, { index, kind, share });
 		};
-		note(this.#exact.get(text.trim()) ?? [], "exact");
+		note(this.#exact.get(withSingleBlanks(text)) ?? [], "exact");
 		if (loosest !== "exact") {
 			const normalised = normaliseText(text);
 			note(this.#normalised.get(normalised) ?? [], "normalised");
@@ -68,6 +68,8 @@ export class HeldOutIndex {
 		return [...found.values()].sort((a, b) => a.index - b.index);
 	}
 }
+
+const withSingleBlanks = (text: string): string => text.trim().replace(/\s+/g, " ");
 
 function add(places: Map<string, number[]>, text: string, index: number): void {
 	const known = places.get(text);

@@ -23,6 +23,8 @@
  * al. 2006).
  * @module
  */
+import { boilerplateStarts, boilerplateWords } from "./boilerplate.js";
+import { PairNumbers } from "./pair_numbers.js";
 
 /** Texts of fewer words are only compared as a whole. */
 export const nearMinWords = 6;
@@ -30,10 +32,6 @@ export const nearMinWords = 6;
 export const nearShare = 0.75;
 /** The least share of a held-out text that a training text cut out of it must hold. */
 export const cutShare = 0.5;
-/** A run of so many words is boilerplate ... */
-export const boilerplateWords = 8;
-/** ... where more than so many held-out texts have it. */
-export const boilerplateTexts = 10;
 /** The longest stretch of a training text in which a held-out one is looked for, in words of the latter. */
 export const nearStretch = 1.5;
 
@@ -45,75 +43,83 @@ export interface NearMatch {
 	share: number;
 }
 
-/** Room for two word numbers in the 53 bits of a safe integer. */
-const wordBase = 2 ** 26;
-
 interface Entry {
 	index: number;
 	words: number;
-	shingles: Float64Array;
+	/** Shingle numbers, each once. */
+	shingles: Int32Array;
 	/** Word numbers of the words with a digit. */
 	numbers: Int32Array;
 }
 
-/** A training text as word numbers. */
+/** A training text by the numbers that the index gave to its words and shingles; -1 for those of no held-out text. */
 interface Read {
+	words: readonly string[];
 	ids: number[];
 	/** The shingle that begins at each word but the last. */
 	shingles: number[];
-	distinct: Set<number>;
-	numbers: Set<number>;
+	known: Set<number>;
 }
+
+const isNumber = (word: string): boolean => /\p{N}/u.test(word);
 
 /** An index over held-out texts. */
 export class NearDuplicates {
 	readonly #words = new Map<string, number>();
-	readonly #isNumber: boolean[] = [];
+	readonly #shingles = new PairNumbers();
 	/** Texts by their rarest shingles. */
-	readonly #postings = new Map<number, Entry[]>();
+	readonly #postings: (Entry[] | undefined)[] = [];
 
 	/** @param heldOut normalised texts, each once */
 	constructor(heldOut: readonly string[]) {
-		const texts = heldOut.map((text) => text.split(" ").map((word) => this.#number(word)));
+		const numeric: boolean[] = [];
+		const number = (word: string): number => {
+			const known = this.#words.get(word);
+			if (known !== undefined) return known;
+			this.#words.set(word, numeric.length);
+			return numeric.push(isNumber(word)) - 1;
+		};
+		const texts = heldOut.map((text) => text.split(" ").map(number));
 		const boilerplate = boilerplateStarts(texts);
 		const entries: Entry[] = [];
-		const frequency = new Map<number, number>();
+		const frequency: number[] = [];
 		for (const [index, ids] of texts.entries()) {
-			if (ids.length < nearMinWords) continue;
-			const common = boilerplate[index]!;
-			const own = shinglesOf(ids).filter((_, i) => !common.some((start) => start <= i && i + 1 < start + boilerplateWords));
-			const shingles = Float64Array.from(new Set(own));
-			if (shingles.length < nearMinWords - 1) continue;
-			for (const shingle of shingles) frequency.set(shingle, (frequency.get(shingle) ?? 0) + 1);
-			const numbers = Int32Array.from(new Set(ids.filter((id) => this.#isNumber[id])));
-			entries.push({ index, words: ids.length, shingles, numbers });
+			const shingles = this.#ownShingles(ids, boilerplate[index]!);
+			if (ids.length < nearMinWords || shingles.length < nearMinWords - 1) continue;
+			for (const shingle of shingles) frequency[shingle] = (frequency[shingle] ?? 0) + 1;
+			entries.push({ index, words: ids.length, shingles, numbers: distinct(ids.filter((id) => numeric[id])) });
 		}
 		for (const entry of entries) {
-			entry.shingles.sort((a, b) => frequency.get(a)! - frequency.get(b)! || a - b);
+			entry.shingles.sort((a, b) => frequency[a]! - frequency[b]! || a - b);
 			const unseen = entry.shingles.length - Math.ceil(cutShare * entry.shingles.length);
 			for (const shingle of entry.shingles.subarray(0, unseen + 1)) {
-				const known = this.#postings.get(shingle);
+				const known = this.#postings[shingle];
 				if (known) known.push(entry);
-				else this.#postings.set(shingle, [entry]);
+				else this.#postings[shingle] = [entry];
 			}
 		}
 	}
 
-	#number(word: string): number {
-		let id = this.#words.get(word);
-		if (id === undefined) {
-			id = this.#words.size;
-			this.#words.set(word, id);
-			this.#isNumber.push(/\p{N}/u.test(word));
+	/** The shingles of a held-out text that no run of boilerplate covers. */
+	#ownShingles(ids: readonly number[], boilerplate: readonly number[]): Int32Array {
+		const own: number[] = [];
+		let next = 0;
+		for (let i = 0; i + 1 < ids.length; i++) {
+			while (next < boilerplate.length && boilerplate[next]! + boilerplateWords < i + 2) next++;
+			const covered = next < boilerplate.length && boilerplate[next]! <= i;
+			if (!covered) own.push(this.#shingles.add(ids[i]!, ids[i + 1]!));
 		}
-		return id;
+		return distinct(own);
 	}
 
 	/** The held-out texts that this one nearly repeats, in the order of the index. Equal texts are among them. */
 	find(normalised: string): NearMatch[] {
-		const text = this.#read(normalised);
+		const words = normalised.split(" ");
+		const ids = words.map((word) => this.#words.get(word) ?? -1);
+		const shingles = Array.from({ length: words.length - 1 }, (_, i) => this.#shingles.get(ids[i]!, ids[i + 1]!));
+		const text: Read = { words, ids, shingles, known: new Set(shingles) };
 		const candidates = new Set<Entry>();
-		for (const shingle of text.distinct) for (const entry of this.#postings.get(shingle) ?? []) candidates.add(entry);
+		for (const shingle of text.known) for (const entry of this.#postings[shingle] ?? []) candidates.add(entry);
 		const found: NearMatch[] = [];
 		for (const entry of candidates) {
 			const share = shareOf(entry, text);
@@ -121,63 +127,31 @@ export class NearDuplicates {
 		}
 		return found.sort((a, b) => a.index - b.index);
 	}
-
-	/** Words that no held-out text has are numbered after those that one has. */
-	#read(normalised: string): Read {
-		const others = new Map<string, number>();
-		const numbers = new Set<number>();
-		const ids = normalised.split(" ").map((word) => {
-			const known = this.#words.get(word) ?? others.get(word);
-			const id = known ?? this.#words.size + others.size;
-			if (known === undefined) others.set(word, id);
-			if (id < this.#words.size ? this.#isNumber[id] : /\p{N}/u.test(word)) numbers.add(id);
-			return id;
-		});
-		const shingles = shinglesOf(ids);
-		return { ids, shingles, distinct: new Set(shingles), numbers };
-	}
 }
 
-function shinglesOf(ids: readonly number[]): number[] {
-	return Array.from({ length: Math.max(0, ids.length - 1) }, (_, i) => ids[i]! * wordBase + ids[i + 1]!);
-}
-
-/**
- * Where the runs of boilerplate begin in each text. Runs of 2, 4 and 8 words are numbered in turn; one that is rare makes
- * every longer one rare, so that few are kept.
- */
-function boilerplateStarts(texts: readonly (readonly number[])[]): number[][] {
-	let runs: readonly (readonly number[])[] = texts;
-	for (let width = 1; width < boilerplateWords; width *= 2) {
-		const keys = runs.map((ids) =>
-			Array.from({ length: Math.max(0, ids.length - width) }, (_, i) => {
-				const [first, second] = [ids[i]!, ids[i + width]!];
-				return first < 0 || second < 0 ? -1 : first * wordBase + second;
-			}),
-		);
-		const frequency = new Map<number, number>();
-		for (const own of keys) for (const key of new Set(own)) frequency.set(key, (frequency.get(key) ?? 0) + 1);
-		const numbers = new Map<number, number>();
-		for (const [key, count] of frequency) if (key >= 0 && count > boilerplateTexts) numbers.set(key, numbers.size);
-		runs = keys.map((own) => own.map((key) => numbers.get(key) ?? -1));
-	}
-	return runs.map((ids) => [...ids.keys()].filter((i) => ids[i]! >= 0));
-}
+const distinct = (ids: readonly number[]): Int32Array => Int32Array.from(new Set(ids));
 
 /** The share of a held-out text's shingles that make it a near duplicate; 0 where it is none. */
 function shareOf(entry: Entry, text: Read): number {
-	const { shingles, numbers } = entry;
+	const { shingles } = entry;
 	let common = 0;
-	for (const shingle of shingles) if (text.distinct.has(shingle)) common++;
+	for (const shingle of shingles) if (text.known.has(shingle)) common++;
 	if (common < cutShare * shingles.length) return 0;
 	if (common >= nearShare * shingles.length) {
 		const share = densestStretch(entry, text);
 		if (share > 0) return share;
 	}
-	if (text.ids.length < nearMinWords || common < nearShare * text.distinct.size) return 0;
-	let told = 0;
-	for (const number of numbers) if (text.numbers.has(number)) told++;
-	return told >= nearShare * text.numbers.size ? common / shingles.length : 0;
+	return isCutShort(entry, text, common) ? common / shingles.length : 0;
+}
+
+/** Whether 3/4 of a text's shingles and numbers are in the held-out one. */
+function isCutShort({ numbers }: Entry, { words, ids }: Read, common: number): boolean {
+	if (words.length < nearMinWords) return false;
+	const all = new Set(words.slice(1).map((word, i) => `${words[i]} ${word}`));
+	if (common < nearShare * all.size) return false;
+	const own = new Set(words.filter(isNumber));
+	const told = new Set(ids.filter((id) => id >= 0 && numbers.includes(id)));
+	return told.size >= nearShare * own.size;
 }
 
 /** The highest share of a held-out text's shingles in one stretch of a text that also has its numbers; 0 below `nearShare`. */
@@ -190,8 +164,8 @@ function densestStretch({ words, shingles, numbers }: Entry, text: Read): number
 	let best = 0;
 	let found = 0;
 	let told = 0;
-	for (let end = 0; end < text.ids.length; end++) {
-		told += enter(numbersInStretch, text.ids[end]!);
+	for (const [end, id] of text.ids.entries()) {
+		told += enter(numbersInStretch, id);
 		if (end > 0) found += enter(inStretch, text.shingles[end - 1]!);
 		const start = end - stretch;
 		if (start >= 0) {
