@@ -50,6 +50,16 @@ interface Entry {
 	shingles: Int32Array;
 	/** Word numbers of the words with a digit. */
 	numbers: Int32Array;
+	/** The last search that met this text. */
+	search: number;
+}
+
+/** The texts that a shingle is among the rarest of. */
+interface Posting {
+	/** Rare enough for every match to have one of those. */
+	contained: Entry[];
+	/** Only a text that was cut short may have none rarer. */
+	cutShort: Entry[];
 }
 
 /** A training text by the numbers that the index gave to its words and shingles; -1 for those of no held-out text. */
@@ -68,7 +78,8 @@ export class NearDuplicates {
 	readonly #words = new Map<string, number>();
 	readonly #shingles = new PairNumbers();
 	/** Texts by their rarest shingles. */
-	readonly #postings: (Entry[] | undefined)[] = [];
+	readonly #postings: (Posting | undefined)[] = [];
+	#searches = 0;
 
 	/** @param heldOut normalised texts, each once */
 	constructor(heldOut: readonly string[]) {
@@ -87,15 +98,16 @@ export class NearDuplicates {
 			const shingles = this.#ownShingles(ids, boilerplate[index]!);
 			if (ids.length < nearMinWords || shingles.length < nearMinWords - 1) continue;
 			for (const shingle of shingles) frequency[shingle] = (frequency[shingle] ?? 0) + 1;
-			entries.push({ index, words: ids.length, shingles, numbers: distinct(ids.filter((id) => numeric[id])) });
+			entries.push({ index, words: ids.length, shingles, numbers: distinct(ids.filter((id) => numeric[id])), search: 0 });
 		}
 		for (const entry of entries) {
 			entry.shingles.sort((a, b) => frequency[a]! - frequency[b]! || a - b);
-			const unseen = entry.shingles.length - Math.ceil(cutShare * entry.shingles.length);
-			for (const shingle of entry.shingles.subarray(0, unseen + 1)) {
-				const known = this.#postings[shingle];
-				if (known) known.push(entry);
-				else this.#postings[shingle] = [entry];
+			const size = entry.shingles.length;
+			const mayLack = (share: number): number => size - Math.ceil(share * size);
+			for (const [i, shingle] of entry.shingles.subarray(0, mayLack(cutShare) + 1).entries()) {
+				const posting = this.#postings[shingle] ?? { contained: [], cutShort: [] };
+				this.#postings[shingle] = posting;
+				(i <= mayLack(nearShare) ? posting.contained : posting.cutShort).push(entry);
 			}
 		}
 	}
@@ -118,12 +130,21 @@ export class NearDuplicates {
 		const ids = words.map((word) => this.#words.get(word) ?? -1);
 		const shingles = Array.from({ length: words.length - 1 }, (_, i) => this.#shingles.get(ids[i]!, ids[i + 1]!));
 		const text: Read = { words, ids, shingles, known: new Set(shingles) };
-		const candidates = new Set<Entry>();
-		for (const shingle of text.known) for (const entry of this.#postings[shingle] ?? []) candidates.add(entry);
 		const found: NearMatch[] = [];
-		for (const entry of candidates) {
+		const search = ++this.#searches;
+		const look = (entry: Entry): void => {
+			if (entry.search === search) return;
+			entry.search = search;
 			const share = shareOf(entry, text);
 			if (share > 0) found.push({ index: entry.index, share });
+		};
+		// A text that was cut short has few shingles that are not in the whole one; -1 may be among the known.
+		const least = nearShare * (text.known.size - 1);
+		for (const shingle of text.known) {
+			const posting = this.#postings[shingle];
+			if (!posting) continue;
+			for (const entry of posting.contained) look(entry);
+			for (const entry of posting.cutShort) if (entry.shingles.length >= least) look(entry);
 		}
 		return found.sort((a, b) => a.index - b.index);
 	}

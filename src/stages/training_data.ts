@@ -160,8 +160,8 @@ export async function leaksOfFiles(
 async function* limited(rows: AsyncIterable<RawRow>, limit = Number.POSITIVE_INFINITY): AsyncGenerator<RawRow> {
 	let count = 0;
 	for await (const row of rows) {
-		if (count++ >= limit) return;
 		yield row;
+		if (++count >= limit) return;
 	}
 }
 
