@@ -11,6 +11,7 @@ import { userDataDir } from "../tasks/import/user_folder.js";
 import { licenceNote } from "../tasks/licences.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Task } from "../tasks/task.js";
+import { addDataCheck } from "./data_check.js";
 import { printJson, terminalProgress, terminalWidth } from "./terminal.js";
 
 const dataHelp = "where imported sets are kept (default: $FINTUNE_DATA, or the user's data folder)";
@@ -54,6 +55,7 @@ export function addData(program: Command): Command {
 			});
 			show(task, imported, flags, { downloaded });
 		});
+	addDataCheck(data);
 	return data;
 }
 

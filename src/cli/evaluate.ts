@@ -14,6 +14,7 @@ import { hashFolder, InputHasher, stageIdentity } from "../pipeline/identity.js"
 import { evaluationTable } from "../report/table.js";
 import { evaluate } from "../stages/evaluate.js";
 import { makeFolder } from "../stages/files.js";
+import { LeakCheck } from "../stages/leaks.js";
 import { type EvaluateConfig, evaluateSchema } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
@@ -154,6 +155,7 @@ async function fromModel(flags: EvaluateFlags): Promise<void> {
 				session,
 				seed,
 				dataDirs,
+				leaks: new LeakCheck(dataDirs),
 				resolvePath: (path) => path,
 				stageFolder: () => folder,
 				progress,
@@ -186,7 +188,7 @@ async function evaluationIdentity(
 		addon: await addonIdentity(),
 		model: await hashFolder(resolveModel(model).dir),
 		stack: await Promise.all(adapter.map(hashFolder)),
-		inputs: await new InputHasher(dataDirs, (path) => path).inputs(stage),
+		inputs: await new InputHasher(dataDirs, (path) => path, new LeakCheck(dataDirs)).inputs(stage, () => ""),
 		from: [],
 	});
 }

@@ -8,10 +8,12 @@ import { join } from "node:path";
 import { expandPattern } from "../data/glob.js";
 import { hashFile } from "../engine/files.js";
 import { FintuneError, fromSystemError } from "../errors.js";
+import { corpusRows, LeakCheck } from "../stages/leaks.js";
 import type { Manifest } from "../stages/manifest.js";
 import type { StageConfig } from "../stages/schema.js";
+import { leaksOfFiles } from "../stages/training_data.js";
 import { taskByName } from "../tasks/registry.js";
-import type { Split } from "../tasks/task.js";
+import type { Split, TaskRow } from "../tasks/task.js";
 import { codeIdentity } from "../version.js";
 
 /** sha256 over a JSON value with sorted keys, hex. */
@@ -50,10 +52,12 @@ export class InputHasher {
 	readonly #seen = new Map<string, Promise<string>>();
 	readonly #dataDirs: readonly string[];
 	readonly #resolve: (path: string) => string;
+	readonly #leaks: LeakCheck;
 
-	constructor(dataDirs: readonly string[], resolve: (path: string) => string) {
+	constructor(dataDirs: readonly string[], resolve: (path: string) => string, leaks = new LeakCheck(dataDirs)) {
 		this.#dataDirs = dataDirs;
 		this.#resolve = resolve;
+		this.#leaks = leaks;
 	}
 
 	#once(key: string, make: () => Promise<string>): Promise<string> {
@@ -78,7 +82,7 @@ export class InputHasher {
 	task(name: string, split: Split): Promise<string> {
 		return this.#once(`task ${name} ${split}`, async () => {
 			const rows = await taskByName(name).load(split, this.#dataDirs);
-			return hashJson(rows.map(({ query, answer, doc }) => [query, answer, doc]));
+			return hashRows(rows);
 		});
 	}
 
@@ -95,19 +99,39 @@ export class InputHasher {
 		return hashJson(parts);
 	}
 
-	/** Hashes of everything a stage reads, apart from the model. */
-	async inputs(stage: StageConfig): Promise<unknown[]> {
+	async #dropped(leaks: Promise<ReadonlyMap<number, unknown>>): Promise<string> {
+		return hashJson([...(await leaks).keys()]);
+	}
+
+	/** The rows of a task's split that are trained on: other test sets, other rows. */
+	trainedRows(name: string, split: Split, allowLeaks: boolean): Promise<string> {
+		return this.#once(`trained ${name} ${split} ${allowLeaks}`, async () => {
+			const { rows, leaks } = await this.#leaks.taskRows(taskByName(name), split);
+			return hashRows(allowLeaks ? rows : rows.filter((row) => !leaks.has(row)));
+		});
+	}
+
+	/**
+	 * Hashes of everything a stage reads, apart from the model. Test sets count by the rows that they keep from training,
+	 * so that one more of them does not repeat a training that it does not change.
+	 * @param stageFolder newest finished folder of an earlier stage
+	 */
+	async inputs(stage: StageConfig, stageFolder: (stage: string) => string): Promise<unknown[]> {
 		const wanted: Promise<string>[] = [];
 		if (stage.type === "evaluate") {
 			for (const name of stage.tasks) {
 				wanted.push(this.task(name, stage.split), this.learntFrom(name, stage.split, stage.num_fewshot));
 			}
 		} else if (stage.type === "synthesize") {
-			wanted.push(stage.corpus === undefined ? this.task(stage.task, "train") : this.files(stage.corpus));
+			const { corpus, allow_leaks: allowed } = stage;
+			wanted.push(corpus === undefined ? this.trainedRows(stage.task, "train", allowed) : this.files(corpus));
+			if (corpus !== undefined && !allowed) wanted.push(this.#dropped(this.#leaks.files(this.#resolve(corpus), corpusRows)));
 		} else {
 			for (const source of stage.data) {
-				if ("task" in source) wanted.push(this.task(source.task, source.split));
+				if ("task" in source) wanted.push(this.trainedRows(source.task, source.split, stage.allow_leaks));
 				if ("path" in source) wanted.push(this.files(source.path));
+				if ("task" in source || stage.allow_leaks) continue;
+				wanted.push(this.#dropped(leaksOfFiles(this.#leaks, stage, source, { resolvePath: this.#resolve, stageFolder })));
 			}
 			const validation = stage.validation;
 			if (validation?.path) wanted.push(this.files(validation.path));
@@ -119,6 +143,8 @@ export class InputHasher {
 		return Promise.all(wanted);
 	}
 }
+
+const hashRows = (rows: readonly TaskRow[]): string => hashJson(rows.map(({ query, answer, doc }) => [query, answer, doc]));
 
 /** What a stage's identity is made of besides its own config. */
 export interface IdentityParts {

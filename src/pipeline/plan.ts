@@ -10,6 +10,7 @@ import { readModelConfig } from "../engine/model_config.js";
 import type { MemoryPlan } from "../engine/types.js";
 import { evaluatedRows } from "../stages/choose_rows.js";
 import type { StageContext } from "../stages/context.js";
+import { LeakCheck } from "../stages/leaks.js";
 import { availableMemory, mostMicroBatchTokens, usableShare, wantedMicroBatchTokens } from "../stages/memory.js";
 import type { StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
@@ -56,6 +57,7 @@ export async function planPipeline(
 		...(config.data_dir === undefined ? [] : [resolvePath(pipeline, config.data_dir)]),
 	]);
 	const session = new ModelSession(model.dir, [], { device: config.device, dtype: config.dtype, threads: config.threads });
+	const leaks = new LeakCheck(dataDirs);
 	const ranks: { r: number; targetModules?: readonly string[] | "all-linear" }[] = [];
 	const stages: StagePlan[] = [];
 	const device = resolveDevice(config.device).name;
@@ -84,7 +86,7 @@ export async function planPipeline(
 			continue;
 		}
 		const trained = stage.lora ? [...ranks, { r: stage.lora.r, targetModules: stage.lora.target_modules }] : [];
-		const lengths = await trainingRows(plan, stage, session, pipeline, dataDirs, config.seed);
+		const lengths = await trainingRows(plan, stage, session, pipeline, { dataDirs, leaks }, config.seed);
 		const longest = Math.min(stage.max_length, lengths.length > 0 ? Math.max(...lengths) : stage.max_length);
 		const whole = lengths.length > 0 ? lengths.reduce((a, b) => a + b, 0) : Number.POSITIVE_INFINITY;
 		const auto = stage.micro_batch_tokens === "auto";
@@ -129,7 +131,7 @@ async function trainingRows(
 	stage: Extract<StageConfig, { data: unknown }>,
 	session: ModelSession,
 	pipeline: LoadedPipeline,
-	dataDirs: readonly string[],
+	data: Pick<StageContext, "dataDirs" | "leaks">,
 	seed: number,
 ): Promise<number[]> {
 	if (stage.data.some((s) => "from" in s)) {
@@ -147,7 +149,7 @@ async function trainingRows(
 		identity: "",
 		session,
 		seed,
-		dataDirs,
+		...data,
 		resolvePath: (path) => resolvePath(pipeline, path),
 		stageFolder: () => "",
 		progress: { update() {}, message() {}, end() {} },

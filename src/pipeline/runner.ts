@@ -15,6 +15,7 @@ import type { Progress } from "../report/progress.js";
 import type { RunReport } from "../report/types.js";
 import type { StageOutcome, TrainingContext } from "../stages/context.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
+import { LeakCheck } from "../stages/leaks.js";
 import type { Manifest } from "../stages/manifest.js";
 import { runStage } from "../stages/registry.js";
 import type { DpoConfig, StageConfig } from "../stages/schema.js";
@@ -83,6 +84,7 @@ class Run {
 	readonly #session: ModelSession;
 	readonly #hasher: InputHasher;
 	readonly #dataDirs: readonly string[];
+	readonly #leaks: LeakCheck;
 	/** One entry for each adapter of the stack: a folder's hash, or the identity of the stage that trained it. */
 	#stackIdentity: string[];
 	#modelIdentity: string;
@@ -106,7 +108,8 @@ class Run {
 			...(options.dataDirs ?? []),
 			...(pipeline.config.data_dir === undefined ? [] : [resolvePath(pipeline, pipeline.config.data_dir)]),
 		]);
-		this.#hasher = new InputHasher(this.#dataDirs, (path) => resolvePath(pipeline, path));
+		this.#leaks = new LeakCheck(this.#dataDirs);
+		this.#hasher = new InputHasher(this.#dataDirs, (path) => resolvePath(pipeline, path), this.#leaks);
 		this.#addonIdentity = identity.addon;
 		this.#modelIdentity = identity.model;
 		this.#stackIdentity = [...identity.stack];
@@ -165,7 +168,7 @@ class Run {
 			stage,
 			seed: this.#pipeline.config.seed,
 			dtype: this.#session.options.dtype,
-			inputs: await this.#hasher.inputs(stage),
+			inputs: await this.#hasher.inputs(stage, this.#stageFolder),
 		};
 		const identity = stageIdentity({
 			...given,
@@ -190,6 +193,9 @@ class Run {
 		const work = workIdentity({ ...given, model, stack, from: sources.map((name) => stages.get(name)!) });
 		return this.#run(stage, { identity, work, iteration, mayResume: stored === "unfinished" });
 	}
+
+	/** Newest finished folder of an earlier stage. */
+	readonly #stageFolder = (name: string): string => this.#folder.stage(name, this.newest.get(name)!.iteration);
 
 	/** The record of a stage that has done this very work and left files that are all as they were. */
 	async #finished(
@@ -226,11 +232,9 @@ class Run {
 			session: this.#session,
 			seed: this.#pipeline.config.seed,
 			dataDirs: this.#dataDirs,
+			leaks: this.#leaks,
 			resolvePath: (path) => resolvePath(this.#pipeline, path),
-			stageFolder: (name) => {
-				const record = this.newest.get(name)!;
-				return this.#folder.stage(name, record.iteration);
-			},
+			stageFolder: this.#stageFolder,
 			progress: this.#options.progress,
 			log: (message) => {
 				notes.push(message);

@@ -5,6 +5,7 @@
 import type { Progress } from "../report/progress.js";
 import type { EvaluationReport, SampleGeneration, TrainingReport } from "../report/types.js";
 import type { Split } from "../tasks/task.js";
+import type { LeakCheck } from "./leaks.js";
 import type { ModelSession } from "./session.js";
 
 export interface StageContext {
@@ -18,6 +19,8 @@ export interface StageContext {
 	seed: number;
 	/** Folders with task data, in the order they are searched. */
 	dataDirs: readonly string[];
+	/** Finds test texts among training rows. */
+	leaks: LeakCheck;
 	/** A path of the pipeline file, made absolute. */
 	resolvePath(path: string): string;
 	/** Newest finished folder of an earlier stage. */

@@ -11,7 +11,7 @@ import { readTrainingData } from "./training_data.js";
 
 export async function pretrain(context: TrainingContext, config: PretrainConfig): Promise<StageOutcome> {
 	const data = await readTrainingData(context, config);
-	if (data.sequences.length === 0) return { status: "skipped", note: `no usable row: ${data.summary}`, metrics: {} };
+	if (data.sequences.length === 0) return { status: "skipped", note: `no usable row: ${data.summary}`, metrics: data.leaks };
 	const { dir } = context.session.folder();
 	return trainStage(context, config, {
 		type: "pretrain",
@@ -19,5 +19,6 @@ export async function pretrain(context: TrainingContext, config: PretrainConfig)
 		...(data.validation ? { validation: data.validation.sequences } : {}),
 		...(hasWeights(dir) ? {} : { random: { seed: config.seed ?? context.seed, std: config.initializer_range } }),
 		note: data.summary,
+		metrics: data.leaks,
 	});
 }

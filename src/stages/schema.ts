@@ -56,6 +56,11 @@ const common = {
 	when: z.string().optional().describe("run only if this condition on earlier metrics holds"),
 };
 
+const allowLeaks = z
+	.boolean()
+	.default(false)
+	.describe("train on rows that have a text of a test split, too; they are counted in either case");
+
 const training = {
 	data: z.array(dataSource).min(1),
 	lora: lora.optional().describe("absent: all parameters are trained"),
@@ -83,6 +88,7 @@ const training = {
 	save_steps: positiveInt.optional().describe("save a checkpoint every so many steps"),
 	save_minutes: z.number().min(0).default(10).describe("save a checkpoint every so many minutes; 0: by steps alone"),
 	save_total_limit: positiveInt.default(2).describe("checkpoints kept"),
+	allow_leaks: allowLeaks,
 };
 
 const generation = {
@@ -151,6 +157,7 @@ const synthesize = z.strictObject({
 	task: z.string(),
 	corpus: z.string().optional().describe("jsonl files with a text column; default: the task's own train texts, labels unread"),
 	limit: positiveInt.optional(),
+	allow_leaks: allowLeaks,
 	samples: positiveInt.default(4),
 	agreement: ratio.default(0.75).describe("share of the samples that must give the same answer"),
 	pairs: z.enum(["sft", "dpo"]).default("sft"),

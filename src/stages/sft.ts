@@ -12,12 +12,13 @@ import { readTrainingData } from "./training_data.js";
 
 export async function sft(context: TrainingContext, config: SftConfig): Promise<StageOutcome> {
 	const data = await readTrainingData(context, config);
-	if (data.sequences.length === 0) return { status: "skipped", note: `no usable row: ${data.summary}`, metrics: {} };
+	if (data.sequences.length === 0) return { status: "skipped", note: `no usable row: ${data.summary}`, metrics: data.leaks };
 	return trainStage(context, config, {
 		type: "sft",
 		set: sequenceSet(data.sequences, data.draw),
 		...(data.validation ? { validation: data.validation.sequences } : {}),
 		note: data.summary,
+		metrics: data.leaks,
 	});
 }
 

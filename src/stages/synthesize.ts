@@ -14,6 +14,7 @@ import { queryFor } from "../tasks/unlabelled.js";
 import { limitRows } from "./choose_rows.js";
 import type { StageContext, StageOutcome } from "./context.js";
 import { writeJsonLines } from "./files.js";
+import { admitted, corpusRows, LeakTally } from "./leaks.js";
 import { promptIds, samplingOf, stopIdsOf } from "./prompts.js";
 import { AnswerExtractor, reasoningPrompt } from "./reasoning.js";
 import type { SynthesizeConfig } from "./schema.js";
@@ -27,8 +28,12 @@ interface Sample {
 export async function synthesize(context: StageContext, config: SynthesizeConfig): Promise<StageOutcome> {
 	const task = taskByName(config.task);
 	context.session.tellLicence(task, context.log);
-	const queries = limitRows(await readQueries(context, task, config), config.limit, context.seed);
-	if (queries.length === 0) return { status: "skipped", note: "the corpus has no text", metrics: {} };
+	const tally = new LeakTally(config.allow_leaks);
+	const queries = limitRows(await readQueries(context, task, config, tally), config.limit, context.seed);
+	const leaks = tally.note();
+	if (queries.length === 0) {
+		return { status: "skipped", note: ["the corpus has no text", leaks].filter(Boolean).join(": "), metrics: tally.metrics() };
+	}
 	const prompts = queries.map((query) => reasoningPrompt(query, config.instruction));
 	const samples = await sampleAnswers(context, task, prompts, config);
 
@@ -63,18 +68,24 @@ export async function synthesize(context: StageContext, config: SynthesizeConfig
 		agreement: agreed / queries.length,
 		unread: unread / all,
 		overlong: samples.flat().filter((s) => s.finishReason === "length").length / all,
+		...tally.metrics(),
 	};
-	const note = `${rows.length} of ${queries.length} texts kept (${unread} of ${all} samples without a readable answer)`;
+	const made = `${rows.length} of ${queries.length} texts kept (${unread} of ${all} samples without a readable answer)`;
+	const note = [made, ...(leaks === undefined ? [] : [`${leaks} before sampling`])].join(", ");
 	return rows.length === 0 ? { status: "skipped", note, metrics } : { status: "done", note, metrics };
 }
 
-async function readQueries(context: StageContext, task: Task, config: SynthesizeConfig): Promise<string[]> {
-	const train = task.hasSplit("train") ? await task.load("train", context.dataDirs) : [];
-	if (config.corpus === undefined) return train.map((row) => row.query);
-	const wording = train[0] ?? (await task.load("test", context.dataDirs))[0];
+async function readQueries(context: StageContext, task: Task, config: SynthesizeConfig, tally: LeakTally): Promise<string[]> {
+	const { rows, leaks } = task.hasSplit("train") ? await context.leaks.taskRows(task, "train") : { rows: [], leaks: undefined };
+	if (config.corpus === undefined) {
+		return rows.filter((row) => tally.admit(leaks?.get(row))).map((row) => row.query);
+	}
+	const wording = rows.find((row) => !leaks?.has(row)) ?? (await task.load("test", context.dataDirs))[0];
 	if (!wording) throw new FintuneError("E_TASK_DATA", `task ${task.name} has no row to take the wording from`);
 	const queries: string[] = [];
-	for await (const { value, source } of readRows(context.resolvePath(config.corpus))) {
+	const files = context.resolvePath(config.corpus);
+	const kinds = await context.leaks.files(files, corpusRows);
+	for await (const { value, source } of admitted(readRows(files), (_, place) => kinds.get(place), tally)) {
 		if (typeof value.text !== "string" || value.text.trim() === "") {
 			throw new FintuneError("E_DATA_ROW", "a corpus row has no text", {
 				where: `${source.file}:${source.line}`,

@@ -25,6 +25,8 @@ export interface TrainStageOptions<Item> {
 	prepare?(trainer: Trainer, model: Model): Promise<{ set: TrainingSet<Item>; validation?: readonly Item[] }>;
 	/** What happened to the data, for the stage's note. */
 	note?: string;
+	/** Counts of the data, for the stage's metrics. */
+	metrics?: Record<string, number>;
 }
 
 /** Trains an adapter on top of the present stack, or all parameters, and leaves it in the stage's folder. */
@@ -105,6 +107,7 @@ export async function trainStage<Item>(
 				loss: last.loss,
 				steps: result.rows.length,
 				kept_step: result.keptStep,
+				...options.metrics,
 				...(result.bestEvalLoss === undefined ? {} : { eval_loss: result.bestEvalLoss }),
 			},
 			training: result.report,

@@ -14,7 +14,7 @@ import { type BoardEntry, board } from "./board.js";
 import { badRow, filledLines, findFile, readJsonLines } from "./files.js";
 import { buildScores, headlineMetric, type Scorer } from "./scoring.js";
 import { tenthForValidation, withoutSharedTexts } from "./splits.js";
-import type { LoadReport, Split, Task, TaskRow } from "./task.js";
+import type { LoadOptions, LoadReport, Split, Task, TaskRow } from "./task.js";
 
 /** Rows of one split as the data set's own files give them. */
 export interface NativeSplit {
@@ -108,7 +108,7 @@ export function defineTask(definition: TaskDefinition): Task {
 		columns: definition.columns,
 		hasSplit: () => true,
 		load: async (split, dataDirs) => (await loadSplit(definition, split, dataDirs)).rows,
-		loadWithReport: (split, dataDirs) => loadSplit(definition, split, dataDirs),
+		loadWithReport: (split, dataDirs, options) => loadSplit(definition, split, dataDirs, options),
 		score: (docs, outputs, options) => buildScores(scorer, headline, docs, outputs, options),
 		headlineOver: (docs, outputs, scoring) => headlineMetric(scorer, headline, docs, outputs, scoring),
 	};
@@ -119,22 +119,26 @@ async function loadSplit(
 	definition: TaskDefinition,
 	split: Split,
 	dataDirs: readonly string[],
+	{ keepTestTexts = false }: LoadOptions = {},
 ): Promise<{ rows: TaskRow[]; report: LoadReport }> {
 	const wanted = await locate(definition, split === "test" ? "test" : "train", dataDirs);
 	const given = split === "test" ? undefined : await locate(definition, "valid", dataDirs);
 	const found = split === "valid" ? (given ?? wanted) : wanted;
 	if (!found) throw notInstalled(definition, split, dataDirs);
 	const report: LoadReport = { files: found.files, removed: {} };
-	if (split === "test") return { rows: found.rows, report };
+	if (split === "test" || (given && keepTestTexts)) return { rows: found.rows, report };
 	let rows = found.rows;
 	if (definition.removeSharedTexts ?? true) {
 		const test = await locate(definition, "test", dataDirs);
 		const cleaned = withoutSharedTexts(rows, test?.rows ?? []);
 		rows = cleaned.rows;
-		if (cleaned.removed > 0) report.removed["text also in test"] = cleaned.removed;
+		if (cleaned.removed > 0 && !keepTestTexts) report.removed["text also in test"] = cleaned.removed;
 	}
-	if (!given) rows = tenthForValidation(rows)[split];
-	return { rows, report };
+	if (given) return { rows, report };
+	const parts = tenthForValidation(rows);
+	if (split === "valid" || !keepTestTexts) return { rows: parts[split], report };
+	const valid = new Set(parts.valid);
+	return { rows: found.rows.filter((row) => !valid.has(row)), report };
 }
 
 async function locate(definition: TaskDefinition, split: Split, dataDirs: readonly string[]): Promise<NativeSplit | undefined> {

@@ -50,6 +50,14 @@ export interface LoadReport {
 	removed: Record<string, number>;
 }
 
+export interface LoadOptions {
+	/**
+	 * Keep the rows whose text is also in test, for a caller that looks for them itself (`held_out.ts`). A derived
+	 * validation split stays as it is and has none of them. Default false.
+	 */
+	keepTestTexts?: boolean;
+}
+
 export interface Task {
 	/** Short name, e.g. "ner". */
 	readonly name: string;
@@ -77,7 +85,11 @@ export interface Task {
 	 */
 	load(split: Split, dataDirs: readonly string[]): Promise<TaskRow[]>;
 	/** As `load`, with the files read and the count of rows removed by reason. */
-	loadWithReport(split: Split, dataDirs: readonly string[]): Promise<{ rows: TaskRow[]; report: LoadReport }>;
+	loadWithReport(
+		split: Split,
+		dataDirs: readonly string[],
+		options?: LoadOptions,
+	): Promise<{ rows: TaskRow[]; report: LoadReport }>;
 	/** Whether `load` can serve the split at all (a derived `valid` counts). */
 	hasSplit(split: Split): boolean;
 	/**

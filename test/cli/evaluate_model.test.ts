@@ -10,7 +10,7 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const evaluate = (out: string, more: readonly string[] = [], options: Parameters<typeof fintune>[1] = {}) =>
 	fintune(
-		["evaluate", "--model", "tiny", "--task", "sc", "ner", "--limit", "24", "--max-new-tokens", "24", "--dtype", "f32"].concat([
+		["evaluate", "--model", "tiny", "--task", "sc", "ner", "--limit", "12", "--max-new-tokens", "12", "--dtype", "f32"].concat([
 			"--threads",
 			"1",
 			"--batch-size",
@@ -31,11 +31,11 @@ const contents = (out: string) => {
 	);
 };
 
-describe("evaluate --out", () => {
+describe("evaluate --out", { timeout: 180_000 }, () => {
 	it("killed three times, it goes on from the answers that are there and ends with the same bytes", async () => {
 		expect((await evaluate("whole")).status).toBe(0);
 		let stderr = "";
-		for (const answers of [3, 9, 30]) {
+		for (const answers of [3, 8, 15]) {
 			const killed = await evaluate("killed", [], {
 				started: (child) => {
 					const watch = setInterval(() => {
@@ -50,8 +50,8 @@ describe("evaluate --out", () => {
 		const last = await evaluate("killed");
 		stderr += last.stderr;
 		expect(last.status, stderr).toBe(0);
-		expect(stderr).toMatch(/sc: 24 of 24 answers are there already/);
-		expect(stderr).toMatch(/ner: \d+ of 24 answers are there already/);
+		expect(stderr).toMatch(/sc: 12 of 12 answers are there already/);
+		expect(stderr).toMatch(/ner: \d+ of 12 answers are there already/);
 		expect(contents("killed")).toEqual(contents("whole"));
 	});
 
@@ -64,13 +64,13 @@ describe("evaluate --out", () => {
 	});
 
 	it("says what does not fit and what to do", async () => {
-		const long = await evaluate("long", ["--num-fewshot", "100"]);
+		const long = await evaluate("long", ["--num-fewshot", "60"]);
 		expect(long.status).toBe(65);
 		expect(long.stderr).toMatch(/prompt_truncation/);
-		const cut = await evaluate("long", ["--num-fewshot", "100", "--prompt-truncation", "leaderboard", "--task", "sc", "--json"]);
+		const cut = await evaluate("long", ["--num-fewshot", "60", "--prompt-truncation", "leaderboard", "--task", "sc", "--json"]);
 		expect(cut.status, cut.stderr).toBe(0);
-		expect(cut.stderr).toMatch(/sc: 24 of 24 prompts cut from the left to fit/);
-		expect(JSON.parse(cut.stdout)).toMatchObject({ sc: { n: 24, prompts_cut: 24 } });
+		expect(cut.stderr).toMatch(/sc: 12 of 12 prompts cut from the left to fit/);
+		expect(JSON.parse(cut.stdout)).toMatchObject({ sc: { n: 12, prompts_cut: 12 } });
 		for (const [flag, value] of [
 			["--limit", "0"],
 			["--limit", "1.5"],

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { decontaminate, normaliseText } from "../../src/data/decontaminate.js";
+import { decontaminate } from "../../src/data/decontaminate.js";
+import { normaliseText } from "../../src/data/normalise.js";
 
 describe("decontaminate", () => {
 	it("takes out rows whose text is held out, whatever its blanks, case and punctuation", () => {
