@@ -37,6 +37,8 @@ export interface StageRecord {
 }
 
 const stageFile = "stage.json";
+/** Whose unfinished work lies in a stage's folder. */
+const startedFile = "started.json";
 const journalFile = "journal.jsonl";
 /** What a training stage looks for when it goes on: checkpoints, and event files that it adds to. */
 const resumable: readonly string[] = [checkpointsFolder, eventsFolder];
@@ -109,19 +111,24 @@ export class RunFolder {
 	}
 
 	/**
-	 * A folder for a stage that is about to run; what an unfinished or outdated run left is removed, but for what an
-	 * interrupted one can go on from where that is to be kept.
+	 * The folder of a stage that is about to run. Where the stage may go on from what is there, everything stays that an
+	 * interrupted run of the same identity left, and of a damaged or another build's run what vouches for itself; anything
+	 * else is removed.
 	 */
-	async begin(name: string, iteration: number, mayResume: boolean): Promise<string> {
+	async begin(name: string, iteration: number, identity: string, mayResume: boolean): Promise<string> {
 		const folder = this.stage(name, iteration);
+		const marker = join(folder, startedFile);
 		if (mayResume && existsSync(folder)) {
+			const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
+			const interrupted = started?.identity === identity && !existsSync(join(folder, manifestName));
+			const outdated = interrupted ? [] : (await readdir(folder)).filter((entry) => !resumable.includes(entry));
 			// The manifest first: without it nothing else of the folder counts.
-			await removeFolder(join(folder, manifestName));
-			for (const entry of await readdir(folder)) if (!resumable.includes(entry)) await removeFolder(join(folder, entry));
+			for (const entry of [manifestName, stageFile, ...outdated]) await removeFolder(join(folder, entry));
 		} else {
 			await removeFolder(folder);
 		}
 		await makeFolder(folder);
+		await writeJson(marker, { identity });
 		return folder;
 	}
 

@@ -176,7 +176,7 @@ export const workIdentity = ({ stage, ...parts }: Omit<IdentityParts, "addon" | 
 
 /** Hash over the files that a finished stage leaves for later ones: no record, no measured times. */
 export const contentIdentity = ({ files }: Manifest): string =>
-	hashJson(Object.entries(files).filter(([file]) => !/^(stage\.json|metrics\.jsonl|tensorboard\/.*)$/.test(file)));
+	hashJson(Object.entries(files).filter(([file]) => !/^((stage|started)\.json|metrics\.jsonl|tensorboard\/.*)$/.test(file)));
 
 /** The part of a stage's config that decides what it makes; conditions, gates and checkpoints do not. */
 function workOf(config: StageConfig): object {

@@ -219,7 +219,7 @@ class Run {
 		{ identity, work, iteration, mayResume }: { identity: string; work: string; iteration: number; mayResume: boolean },
 	): Promise<StageRecord> {
 		const now = this.#options.now ?? (() => performance.now() / 1000);
-		const folder = await this.#folder.begin(stage.name, iteration, mayResume);
+		const folder = await this.#folder.begin(stage.name, iteration, identity, mayResume);
 		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
 		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
 		const started = now();
