@@ -59,6 +59,11 @@ async function interrupted(out: string, signal: NodeJS.Signals, after: number, s
 	});
 	return { ...result, ...timing };
 }
+/** The machine is less busy than it was: a run ended before its instant came, which does not count. */
+const wasOverBefore = (): void => {
+	milliseconds *= 0.8;
+};
+
 /** The stage in which a run was interrupted. */
 function stageOf(out: string): string {
 	if (!existsSync(join(out, "journal.jsonl"))) return "before the run";
@@ -86,11 +91,16 @@ describe("kill -9", () => {
 		const where: Record<string, number> = {};
 		for (let done = 0, i = 0; done < kills; i++) {
 			const out = join(dir, `killed-${i}`);
-			for (let k = 0; k < killsPerRun && done < kills; k++, done++) {
+			for (let k = 0; k < killsPerRun && done < kills; k++) {
 				// Where one run is killed several times, it comes further each time.
 				const { signal, status } = await interrupted(out, "SIGKILL", (share() * milliseconds) / Math.sqrt(killsPerRun));
-				expect(signal === "SIGKILL" || status === 0, `kill ${done}`).toBe(true);
-				const place = signal === null ? "after the end" : stageOf(out);
+				if (signal === null) {
+					expect(status, `kill ${done}`).toBe(0);
+					wasOverBefore();
+					break;
+				}
+				done += 1;
+				const place = stageOf(out);
 				where[place] = (where[place] ?? 0) + 1;
 				// What bears a name is whole at every moment.
 				for (const name of ["result.json", "status.json"]) {
@@ -108,12 +118,13 @@ describe("SIGTERM, SIGINT and SIGHUP", () => {
 	it(`at ${stops} random instants: 75 soon after, and the same bytes in the end`, { timeout: 24 * 3600_000 }, async () => {
 		const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 		const times: number[] = [];
-		for (let i = 0; i < stops; i++) {
+		for (let i = 0; times.length < stops; i++) {
 			const out = join(dir, `stopped-${i}`);
 			const name = signals[i % 3]!;
 			const result = await interrupted(out, name, share() * milliseconds * 0.9, true);
 			const what = `stop ${i}, ${stageOf(out)}: ${result.stderr}`;
-			if (result.status !== 0) {
+			if (result.status === 0) wasOverBefore();
+			else {
 				expect(result.status, what).toBe(75);
 				expect(result.stderr).toMatch(new RegExp(`stopped by ${name}[\\s\\S]*run the same command again.*\\(E_ABORTED\\)\n$`));
 				expect(JSON.parse(readFileSync(join(out, "result.json"), "utf8")).status).toBe("stopped");
@@ -122,7 +133,6 @@ describe("SIGTERM, SIGINT and SIGHUP", () => {
 			await expectWhole(out, await fintune(smoke(out)), what);
 			rmSync(out, { recursive: true });
 		}
-		expect(times.length).toBeGreaterThan(0);
 		summary.secondsToStop = { most: Math.max(...times), mean: times.reduce((a, b) => a + b, 0) / times.length };
 	});
 

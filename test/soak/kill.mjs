@@ -1,7 +1,7 @@
 /**
  * Kills configs/smoke.yaml at 200 random instants, each in a run of its own, and stops it by a signal at 50: every run
  * that follows must end with the same bytes (test/pipeline/kill.test.ts, which npm test runs with a dozen). Prints a
- * summary as JSON and exits 0 only if all did. About an hour on two quiet cores.
+ * summary as JSON and exits 0 only if all did. About an hour and a half on two cores.
  *   npm run build && node test/soak/kill.mjs [KILLS [STOPS [SEED]]]
  */
 import { spawnSync } from "node:child_process";
