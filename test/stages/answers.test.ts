@@ -146,12 +146,12 @@ describe("prompts", () => {
 
 	it("that are too long are refused, or lose their left end as the leaderboard's harness has it", () => {
 		const ids = Array.from({ length: 3000 }, (_, i) => i);
-		const fit = (truncation: EvaluateConfig["prompt_truncation"], maxPositions: number) =>
+		const fitted = (truncation: EvaluateConfig["prompt_truncation"], maxPositions: number) =>
 			fittingPrompt(ids, { file: "f", line: 3 }, german, { maxPositions, maxNewTokens: 20, truncation });
-		expect(fit("refuse", 8192)).toEqual({ ids, cut: false });
-		expect(() => fit("refuse", 3019)).toThrow(/no room for 20 new tokens/);
-		expect(fit("leaderboard", 8192)).toEqual({ ids: ids.slice(3000 - 2028), cut: true });
-		expect(fit("leaderboard", 1024)).toEqual({ ids: ids.slice(3000 - 1004), cut: true });
-		expect(() => fit("leaderboard", 20)).toThrow(/no room/);
+		expect(fitted("refuse", 8192)).toEqual({ ids, cut: false });
+		expect(() => fitted("refuse", 3019)).toThrow(/no room for 20 new tokens/);
+		expect(fitted("leaderboard", 8192)).toEqual({ ids: ids.slice(3000 - 2028), cut: true });
+		expect(fitted("leaderboard", 1024)).toEqual({ ids: ids.slice(3000 - 1004), cut: true });
+		expect(() => fitted("leaderboard", 20)).toThrow(/no room/);
 	});
 });
