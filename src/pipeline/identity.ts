@@ -7,11 +7,12 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expandPattern } from "../data/glob.js";
 import { hashFile } from "../engine/files.js";
-import { FintuneError, fromSystemError } from "../errors.js";
+import { fromSystemError } from "../errors.js";
 import { corpusRows, LeakCheck } from "../stages/leaks.js";
 import type { Manifest } from "../stages/manifest.js";
 import type { StageConfig } from "../stages/schema.js";
 import { leaksOfFiles } from "../stages/training_data.js";
+import { loadIfHere } from "../tasks/held_out.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Split, TaskRow } from "../tasks/task.js";
 import { codeIdentity } from "../version.js";
@@ -90,11 +91,8 @@ export class InputHasher {
 	async learntFrom(name: string, split: Split, shots: number): Promise<string> {
 		const parts: string[] = [];
 		for (const from of split === "test" ? (["train", "valid"] as const) : (["train"] as const)) {
-			try {
-				parts.push(await this.task(name, from));
-			} catch (error) {
-				if (shots > 0 || !(error instanceof FintuneError && error.code === "E_TASK_DATA")) throw error;
-			}
+			const part = shots > 0 ? await this.task(name, from) : await loadIfHere(() => this.task(name, from));
+			if (part !== undefined) parts.push(part);
 		}
 		return hashJson(parts);
 	}

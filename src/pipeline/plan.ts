@@ -8,7 +8,7 @@ import { resolveDevice } from "../engine/device.js";
 import { planTraining, resolveModel } from "../engine/model.js";
 import { readModelConfig } from "../engine/model_config.js";
 import type { MemoryPlan } from "../engine/types.js";
-import { evaluatedRows } from "../stages/choose_rows.js";
+import { evaluatedRows, evaluatedTasks } from "../stages/choose_rows.js";
 import type { StageContext } from "../stages/context.js";
 import { LeakCheck } from "../stages/leaks.js";
 import { availableMemory, mostMicroBatchTokens, usableShare, wantedMicroBatchTokens } from "../stages/memory.js";
@@ -17,7 +17,6 @@ import { ModelSession } from "../stages/session.js";
 import { planSteps } from "../stages/step_plan.js";
 import { readTrainingData } from "../stages/training_data.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
-import { taskByName } from "../tasks/registry.js";
 import { type LoadedPipeline, resolvePath } from "./config.js";
 import { modelPath, type RunOptions, resolvedConfig } from "./runner.js";
 
@@ -72,12 +71,7 @@ export async function planPipeline(
 		};
 		stages.push(plan);
 		if (stage.type === "evaluate") {
-			const tasks = await Promise.all(
-				stage.tasks.map(async (name) => {
-					const task = taskByName(name);
-					return { task, rows: await task.load(stage.split, dataDirs) };
-				}),
-			);
+			const tasks = await evaluatedTasks(stage, dataDirs);
 			plan.rows = evaluatedRows(tasks, stage, config.seed).reduce((sum, rows) => sum + rows.length, 0);
 			continue;
 		}

@@ -12,6 +12,7 @@ import type { GenerateStatistics } from "../engine/types.js";
 import { fromSystemError } from "../errors.js";
 import type { Task, TaskRow } from "../tasks/task.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { checkpointsFolder } from "./checkpoint.js";
 import type { StageContext } from "./context.js";
 import { JsonLinesFile, makeFolder, removeFolder } from "./files.js";
 import { fittingPrompt, promptIds, type Shot, samplingOf, stopIdsOf } from "./prompts.js";
@@ -183,9 +184,7 @@ class KeptAnswers {
 		const found = await readKept(path, header);
 		if (found.size > 0) context.log(`${task.name}: ${found.size} of ${rows.length} answers are there already`);
 		await makeFolder(dirname(path));
-		const file = await JsonLinesFile.create(`${path}.new`);
-		await file.append(header);
-		for (const answer of found.values()) await file.append(answer);
+		const file = await JsonLinesFile.create(`${path}.new`, [header, ...found.values()]);
 		await rename(`${path}.new`, path);
 		return new KeptAnswers(found, file);
 	}
@@ -206,7 +205,7 @@ class KeptAnswers {
 	}
 }
 
-const keptPath = ({ folder }: StageContext, task: Task): string => join(folder, "checkpoints", `${task.name}.answers.jsonl`);
+const keptPath = ({ folder }: StageContext, task: Task): string => join(folder, checkpointsFolder, `${task.name}.answers.jsonl`);
 
 async function readKept(path: string, header: object): Promise<Map<number, KeptAnswer>> {
 	const found = new Map<number, KeptAnswer>();
@@ -227,4 +226,4 @@ async function readKept(path: string, header: object): Promise<Map<number, KeptA
 }
 
 /** Removes what was kept for going on, once the evaluation is whole. */
-export const dropKeptAnswers = ({ folder }: StageContext): Promise<void> => removeFolder(join(folder, "checkpoints"));
+export const dropKeptAnswers = ({ folder }: StageContext): Promise<void> => removeFolder(join(folder, checkpointsFolder));

@@ -4,6 +4,7 @@
  */
 import { epochOrder } from "../data/order.js";
 import { boardLimit, boardOrder } from "../tasks/board_order.js";
+import { taskByName } from "../tasks/registry.js";
 import type { Task, TaskRow } from "../tasks/task.js";
 import type { EvaluateConfig } from "./schema.js";
 
@@ -14,6 +15,18 @@ export function limitRows<Row>(rows: readonly Row[], limit: number | undefined, 
 		.sort((a, b) => a - b)
 		.map((i) => rows[i]!);
 }
+
+/** The tasks of an evaluation with all rows of its split. */
+export const evaluatedTasks = (
+	{ tasks, split }: Pick<EvaluateConfig, "tasks" | "split">,
+	dataDirs: readonly string[],
+): Promise<{ task: Task; rows: TaskRow[] }[]> =>
+	Promise.all(
+		tasks.map(async (name) => {
+			const task = taskByName(name);
+			return { task, rows: await task.load(split, dataDirs) };
+		}),
+	);
 
 /**
  * The rows of each task that an evaluation asks. A limit below 1 is a share. Under `limit_rule: leaderboard` they are those

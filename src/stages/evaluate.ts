@@ -10,11 +10,10 @@ import type { ScoredBaseline } from "../tasks/baselines/baseline.js";
 import { baselineCacheFolder } from "../tasks/baselines/cache.js";
 import { againstBest, bestBaseline, type Scoring } from "../tasks/baselines/compare.js";
 import { trivialBaselines } from "../tasks/baselines/trivial.js";
-import { taskByName } from "../tasks/registry.js";
 import type { Split, Task, TaskRow, TaskScores } from "../tasks/task.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type Answer, answerRows, dropKeptAnswers } from "./answers.js";
-import { evaluatedRows } from "./choose_rows.js";
+import { evaluatedRows, evaluatedTasks } from "./choose_rows.js";
 import type { StageContext, StageOutcome } from "./context.js";
 import { writeJson, writeJsonLines } from "./files.js";
 import { shotsOf } from "./prompts.js";
@@ -56,12 +55,7 @@ interface Evaluated {
 
 /** Runs the tasks of an evaluate stage one after the other. */
 export async function evaluate(context: StageContext, config: EvaluateConfig): Promise<StageOutcome> {
-	const tasks = await Promise.all(
-		config.tasks.map(async (name) => {
-			const task = taskByName(name);
-			return { task, rows: await task.load(config.split, context.dataDirs) };
-		}),
-	);
+	const tasks = await evaluatedTasks(config, context.dataDirs);
 	for (const { task } of tasks) context.session.tellLicence(task, context.log);
 	const chosen = evaluatedRows(tasks, config, context.seed);
 	const evaluated: Evaluated[] = [];

@@ -178,15 +178,6 @@ function notInstalled(definition: TaskDefinition, split: Split, dataDirs: readon
 	});
 }
 
-/** The most frequent item, the one seen first among equals. */
-export function mostFrequent(items: readonly string[]): string | undefined {
-	const counts = new Map<string, number>();
-	for (const item of items) counts.set(item, (counts.get(item) ?? 0) + 1);
-	let best: string | undefined;
-	for (const [item, count] of counts) if (best === undefined || count > (counts.get(best) as number)) best = item;
-	return best;
-}
-
 /** A document of a task with options. */
 export function choiceDoc(id: string, text: string, choices: readonly string[], answer: string): TaskRow["doc"] {
 	return { id, text, answer, choices: [...choices], gold: choices.indexOf(answer) };

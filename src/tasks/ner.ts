@@ -72,28 +72,6 @@ async function readNative(folder: string, split: Split): Promise<NativeSplit | u
 	return { rows: split === "train" ? rows.slice(0, cut) : rows.slice(cut), files: [path] };
 }
 
-/** A name of train with its most frequent type, and how often it has that type. */
-export interface LexiconEntry {
-	name: string;
-	type: string;
-	count: number;
-}
-
-/** The names of train, most frequent first. */
-export function trainLexicon(train: readonly TaskRow[]): LexiconEntry[] {
-	const lines = new Map<string, number>();
-	for (const row of train) {
-		for (const line of row.answer.split("\n")) if (line !== "") lines.set(line, (lines.get(line) ?? 0) + 1);
-	}
-	const names = new Map<string, LexiconEntry>();
-	for (const [line, count] of lines) {
-		const comma = line.lastIndexOf(", ");
-		const name = line.slice(0, comma);
-		if (count > (names.get(name)?.count ?? 0)) names.set(name, { name, type: line.slice(comma + 2), count });
-	}
-	return [...names.values()].sort((a, b) => b.count - a.count);
-}
-
 export const ner: Task = defineTask({
 	name: "ner",
 	id: "flare_ner",

@@ -2,12 +2,11 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, t
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { stringify } from "yaml";
 import { PhiloxStream } from "../../src/philox.js";
 import { parsePipeline } from "../../src/pipeline/config.js";
 import { runPipeline } from "../../src/pipeline/runner.js";
 import { lines, put } from "../cli/cli.js";
-import { tinyModel, tinyTaskData } from "./tiny.js";
+import { pipelineText, tinyModel, tinyTaskData } from "./tiny.js";
 
 let dir: string;
 let out: string;
@@ -20,18 +19,10 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-const text = stringify({
-	name: "small",
-	model: "model",
-	device: "cpu",
-	dtype: "f32",
-	threads: 1,
-	data_dir: "data",
-	stages: [
-		{ name: "sft", type: "sft", data: [{ path: "rows.jsonl" }], lora: { r: 2 }, max_steps: 2 },
-		{ name: "check", type: "evaluate", tasks: ["ner"], split: "valid", max_new_tokens: 4 },
-	],
-});
+const text = pipelineText([
+	{ name: "sft", type: "sft", data: [{ path: "rows.jsonl" }], lora: { r: 2 }, max_steps: 2 },
+	{ name: "check", type: "evaluate", tasks: ["ner"], split: "valid", max_new_tokens: 4 },
+]);
 
 async function run(): Promise<{ told: string[]; messages: string[] }> {
 	const messages: string[] = [];

@@ -3,12 +3,11 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { stringify } from "yaml";
 import { parsePipeline } from "../../src/pipeline/config.js";
 import { planPipeline } from "../../src/pipeline/plan.js";
 import { type RunResult, runPipeline } from "../../src/pipeline/runner.js";
 import { lines, put } from "../cli/cli.js";
-import { tinyModel, tinyTaskData } from "./tiny.js";
+import { pipelineText, tinyModel, tinyTaskData } from "./tiny.js";
 
 type Stage = Record<string, unknown>;
 
@@ -46,11 +45,7 @@ const sft = (more: Stage = {}): Stage => ({
 });
 
 let count = 0;
-const pipelineOf = (stages: Stage[]) =>
-	parsePipeline(
-		stringify({ name: "small", model: "model", device: "cpu", dtype: "f32", threads: 1, data_dir: "data", stages }),
-		join(dir, "p.yaml"),
-	);
+const pipelineOf = (stages: Stage[]) => parsePipeline(pipelineText(stages), join(dir, "p.yaml"));
 async function run(stages: Stage[], out = join(dir, `run-${++count}`)): Promise<{ result: RunResult; out: string }> {
 	const progress = { update() {}, message() {}, end() {} };
 	return { result: await runPipeline(pipelineOf(stages), { progress, out }), out };
