@@ -3,6 +3,7 @@
  * (names, references, test splits). All errors are collected and shown at once with file:line:column.
  * @module
  */
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, resolve } from "node:path";
 import { type Document, isCollection, isNode, LineCounter, type Node, parseDocument } from "yaml";
@@ -12,6 +13,7 @@ import { type CheckedStage, crossChecks } from "./checks.js";
 import { explainIssues, type Path } from "./explain.js";
 import { applyOverride } from "./overrides.js";
 import { type PipelineConfig, pipelineSchema } from "./schema.js";
+import type { RunOptions } from "./types.js";
 
 export interface LoadedPipeline {
 	config: PipelineConfig;
@@ -119,4 +121,22 @@ function offsetOf(document: Document, path: Path): number | undefined {
 		if (isNode(node) && node.range) return node.range[0];
 	}
 	return undefined;
+}
+
+/** The config with everything the command line decided. */
+export function resolvedConfig(pipeline: LoadedPipeline, options: Pick<RunOptions, "device" | "dtype" | "threads">) {
+	const { config } = pipeline;
+	return {
+		...config,
+		device: options.device ?? config.device,
+		dtype: (options.dtype ?? config.dtype) as typeof config.dtype,
+		threads: options.threads ?? config.threads,
+	};
+}
+
+/** `model:` is a path relative to the file where such a folder exists there, else a name for the engine to resolve. */
+export function modelPath(pipeline: LoadedPipeline): string {
+	const { model } = pipeline.config;
+	const beside = resolvePath(pipeline, model);
+	return existsSync(beside) ? beside : model;
 }

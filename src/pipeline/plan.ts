@@ -17,8 +17,8 @@ import { ModelSession } from "../stages/session.js";
 import { planSteps } from "../stages/step_plan.js";
 import { readTrainingData } from "../stages/training_data.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
-import { type LoadedPipeline, resolvePath } from "./config.js";
-import { modelPath, type RunOptions, resolvedConfig } from "./runner.js";
+import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath } from "./config.js";
+import type { RunOptions } from "./types.js";
 
 export interface StagePlan {
 	name: string;

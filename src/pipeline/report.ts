@@ -7,8 +7,8 @@ import { evaluationTable } from "../report/table.js";
 import type { RunReport } from "../report/types.js";
 import { version } from "../version.js";
 import type { StageRecord } from "./folder.js";
-import type { RunResult } from "./runner.js";
 import type { PipelineConfig } from "./schema.js";
+import type { RunResult } from "./types.js";
 
 /** A repetition is shown under its own name. */
 const label = (record: Pick<StageRecord, "name" | "iteration">): string =>

@@ -10,8 +10,8 @@ import type { RunReport } from "../report/types.js";
 import { readJsonIfThere, writeFileWhole } from "../stages/files.js";
 import { RunFolder, type StageRecord } from "./folder.js";
 import { runReport } from "./report.js";
-import type { RunResult } from "./runner.js";
 import type { PipelineConfig } from "./schema.js";
+import type { RunResult } from "./types.js";
 
 /** A run's result and report. @throws FintuneError E_NOT_FOUND where the folder holds no finished run */
 export async function loadRun(path: string): Promise<{ result: unknown; report: RunReport; writeReport(): Promise<void> }> {

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { parsePipeline } from "../../src/pipeline/config.js";
 import { planPipeline } from "../../src/pipeline/plan.js";
-import { type RunResult, runPipeline } from "../../src/pipeline/runner.js";
+import { runPipeline } from "../../src/pipeline/runner.js";
+import type { RunResult } from "../../src/pipeline/types.js";
 import { lines, put } from "../cli/cli.js";
 import { pipelineText, tinyModel, tinyTaskData } from "./tiny.js";
 

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
 import { parsePipeline } from "../../src/pipeline/config.js";
-import { type RunOptions, type RunResult, runPipeline } from "../../src/pipeline/runner.js";
+import { runPipeline } from "../../src/pipeline/runner.js";
+import type { RunOptions, RunResult } from "../../src/pipeline/types.js";
 import { fintune, lines, put } from "../cli/cli.js";
 import { pipelineText, tinyModel, tinyTaskData } from "./tiny.js";
 

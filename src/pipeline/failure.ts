@@ -1,0 +1,15 @@
+/**
+ * What stops a run, as its files name it.
+ * @module
+ */
+import { FintuneError } from "../errors.js";
+
+/** The error's code; a fault that is not one of ours is E_INTERNAL. */
+export const codeOf = (error: unknown): string => (error instanceof FintuneError ? error.code : "E_INTERNAL");
+
+/** A run that was told to stop is not one that failed. */
+export const statusOf = (error: unknown): "stopped" | "failed" => (codeOf(error) === "E_ABORTED" ? "stopped" : "failed");
+
+/** The error of a run whose signal fired, with the reason that was given. */
+export const stopped = (reason: unknown): FintuneError =>
+	reason instanceof FintuneError ? reason : new FintuneError("E_ABORTED", "stopped on request", { cause: reason });

@@ -1,0 +1,48 @@
+/**
+ * What a run is told and what it comes to.
+ * @module
+ */
+import type { ExitStatus } from "../errors.js";
+import type { Progress } from "../report/progress.js";
+import type { RunReport } from "../report/types.js";
+
+export interface RunOptions {
+	/** Run folder. Default runs/<name> under the working folder. */
+	out?: string;
+	device?: string;
+	dtype?: string;
+	threads?: number;
+	/** Repeat every stage although it is finished. */
+	force?: boolean;
+	/** Repeat this stage and those after it. */
+	from?: string;
+	dataDirs?: readonly string[];
+	/** How long to wait for another run in the folder to end. Default 0: E_LOCKED at once. */
+	waitSeconds?: number;
+	progress: Progress;
+	signal?: AbortSignal;
+	/** Clock in seconds. */
+	now?(): number;
+}
+
+/** One line of result.json. */
+export interface StageSummary {
+	name: string;
+	type: string;
+	iteration: number;
+	status: "done" | "reused" | "skipped" | "failed" | "stopped";
+	metrics: Record<string, number>;
+	seconds: number;
+	note?: string;
+}
+
+export interface RunResult {
+	status: "done" | "gate_not_passed" | "failed" | "stopped";
+	stages: StageSummary[];
+	folder: string;
+	exitStatus: ExitStatus;
+	/** What report.html shows. */
+	report: RunReport;
+	/** What stopped the run. */
+	error?: { code: string; message: string };
+}
