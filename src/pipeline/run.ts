@@ -162,8 +162,9 @@ export class Run {
 		{ identity, work, iteration, mayResume }: { identity: string; work: string; iteration: number; mayResume: boolean },
 	): Promise<StageRecord> {
 		const now = this.#options.now ?? (() => performance.now() / 1000);
-		const folder = await this.#folder.begin(stage.name, iteration, identity, mayResume);
+		// Told before what an earlier run left goes.
 		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
+		const folder = await this.#folder.begin(stage.name, iteration, identity, mayResume);
 		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
 		const started = now();
 		const notes: string[] = [];
