@@ -16,6 +16,7 @@ import { JsonLinesFile, removeFolder } from "./files.js";
 import { type LrSchedule, learningRateAt, warmupStepsOf } from "./lr_schedule.js";
 import type { TrainingConfig } from "./schema.js";
 import { planSteps, type StepPlan } from "./step_plan.js";
+import { TimeLimit } from "./time_limit.js";
 
 /** TensorBoard's, below a stage's folder. */
 export const eventsFolder = "tensorboard";
@@ -83,6 +84,7 @@ class Loop<Item> {
 	/** The moment at which an uninterrupted loop would have begun. */
 	readonly #started: number;
 	#saved = { step: 0, at: 0 };
+	readonly #limit: TimeLimit;
 
 	constructor(options: LoopOptions<Item>) {
 		const { context, config, set, resume } = options;
@@ -100,6 +102,7 @@ class Loop<Item> {
 		if (resume) this.#restore(resume);
 		this.#saved = { step: this.#state.step, at: context.now() };
 		this.#started = context.now() - (resume?.state.seconds ?? 0);
+		this.#limit = new TimeLimit(context, context.stopTime ? checkpointBytes(options.trainer) : 0);
 	}
 
 	async run(): Promise<void> {
@@ -113,6 +116,7 @@ class Loop<Item> {
 			if (state.pending) await this.#endStep(metrics, events);
 			for (const { epoch, items } of this.#plan.steps(state.step)) {
 				if (this.#outOfPatience()) break;
+				this.#limit.check();
 				await this.#trainStep(epoch, items);
 				await this.#endStep(metrics, events);
 				if (this.#saveIsDue()) await this.#save("interval", events);
@@ -165,6 +169,7 @@ class Loop<Item> {
 			...(context.signal ? { signal: context.signal } : {}),
 		});
 		const seconds = Math.max(1e-9, context.now() - before);
+		this.#limit.stepTook(seconds, this.#plan.totalSteps - state.step - 1);
 		const tokens = items.reduce((sum, item) => sum + set.tokens(item), 0);
 		state.tokens += tokens;
 		state.step += 1;
@@ -246,6 +251,7 @@ class Loop<Item> {
 		});
 		this.#saved = { step, at: context.now() };
 		const seconds = Number((context.now() - began).toFixed(3));
+		this.#limit.saveTook(seconds);
 		await context.journal({ event: "checkpoint", checkpoint: name, step, reason, seconds });
 	}
 
@@ -263,6 +269,9 @@ class Loop<Item> {
 		});
 	}
 }
+
+/** Parameters and both moments in f32. */
+const checkpointBytes = (trainer: Trainer): number => 12 * trainer.parameters().reduce((sum, p) => sum + p.data.length, 0);
 
 function metricRow(step: number, epoch: number, learningRate: number, tokensPerSecond: number, result: StepResult): MetricRow {
 	const row: MetricRow = {
