@@ -33,6 +33,7 @@ interface RunFlags {
 	maxRuntime?: number;
 	nice?: number;
 	strict?: boolean;
+	verifyResume?: boolean;
 	json?: boolean;
 }
 
@@ -51,6 +52,7 @@ export function addRun(program: Command): Command {
 		.option("--deadline <time>", "stop in time to be over by HH:MM or 2026-12-31T06:30; the next start goes on")
 		.option("--max-runtime <time>", "stop in time to be over after so long, e.g. 4h; the next start goes on", seconds)
 		.option("--nice <n>", "lower the priority of this process, 1 to 19", wholeNumber)
+		.option("--verify-resume", "replay finished training stages from a checkpoint: the bytes must be the same")
 		.option("--strict", "refuse to start where fintune doctor PIPELINE would warn")
 		.option("--json", "print result.json on stdout")
 		.action(async (file: string, flags: RunFlags) => {
