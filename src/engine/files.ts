@@ -52,14 +52,15 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array, position?: n
 
 /** Makes a rename in this folder survive a power cut. */
 export async function syncFolder(folder: string): Promise<void> {
-	const handle = await open(folder, "r");
+	let handle: FileHandle | undefined;
 	try {
+		handle = await open(folder, "r");
 		await handle.sync();
 	} catch (error) {
-		// Some file systems cannot sync a folder; the rename itself has happened.
-		if (!["EINVAL", "ENOTSUP", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+		// Some file systems cannot sync a folder, and some folders may not be read; the rename itself has happened.
+		if (!["EINVAL", "ENOTSUP", "EPERM", "EACCES"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
 	} finally {
-		await handle.close();
+		await handle?.close();
 	}
 }
 

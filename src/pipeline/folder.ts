@@ -4,7 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { open, readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { removeTemporaries, syncFolder } from "../engine/files.js";
 import type { FileLock } from "../engine/lock_file.js";
 import { fromSystemError } from "../errors.js";
@@ -78,6 +78,9 @@ export class RunFolder {
 	 */
 	async create(): Promise<string[]> {
 		await makeFolder(join(this.path, "stages"));
+		// A run that was killed may have made them and not come to sync them.
+		await syncFolder(this.path);
+		await syncFolder(dirname(resolve(this.path)));
 		const removed = await removeTemporaries(this.path);
 		if (await dropTornLine(this.file(journalFile))) removed.push(`the torn last line of ${journalFile}`);
 		return removed;
@@ -85,7 +88,15 @@ export class RunFolder {
 
 	/** Removes what tells of the result of an earlier run; its stages stay. */
 	async clear(): Promise<void> {
-		for (const name of ["result.json", "report.html", "adapter"]) await removeFolder(join(this.path, name));
+		await this.#removeForGood(this.path, "result.json");
+		for (const name of ["report.html", "adapter"]) await removeFolder(join(this.path, name));
+	}
+
+	/** Removes what vouches for the rest of a folder, before that may be touched: a power cut does not bring it back alone. */
+	async #removeForGood(folder: string, name: string): Promise<void> {
+		if (!existsSync(join(folder, name))) return;
+		await removeFolder(join(folder, name));
+		await syncFolder(folder);
 	}
 
 	/** The record of a finished stage as it stands, undefined where there is none. */
@@ -118,16 +129,19 @@ export class RunFolder {
 	async begin(name: string, iteration: number, identity: string, mayResume: boolean): Promise<string> {
 		const folder = this.stage(name, iteration);
 		const marker = join(folder, startedFile);
+		const hadManifest = existsSync(join(folder, manifestName));
+		await this.#removeForGood(folder, manifestName);
 		if (mayResume && existsSync(folder)) {
 			const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
-			const interrupted = started?.identity === identity && !existsSync(join(folder, manifestName));
+			const interrupted = started?.identity === identity && !hadManifest;
 			const outdated = interrupted ? [] : (await readdir(folder)).filter((entry) => !resumable.includes(entry));
-			// The manifest first: without it nothing else of the folder counts.
-			for (const entry of [manifestName, stageFile, ...outdated]) await removeFolder(join(folder, entry));
+			for (const entry of [stageFile, ...outdated]) await removeFolder(join(folder, entry));
 		} else {
 			await removeFolder(folder);
 		}
 		await makeFolder(folder);
+		// A run that was killed may have made it and not come to sync it.
+		await syncFolder(dirname(folder));
 		await writeJson(marker, { identity });
 		return folder;
 	}
@@ -139,14 +153,20 @@ export class RunFolder {
 		return writeManifest(folder, checkpointsFolder);
 	}
 
-	/** Appends one event to journal.jsonl and syncs it. */
+	/** Appends one event to journal.jsonl and syncs it; where that fails, the file ends with the event before. */
 	async journal(event: Record<string, unknown>): Promise<void> {
 		const path = join(this.path, journalFile);
 		try {
 			const isNew = !existsSync(path);
 			const file = await open(path, "a");
 			try {
-				await file.appendFile(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+				const { size } = await file.stat();
+				try {
+					await file.appendFile(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+				} catch (error) {
+					await file.truncate(size).catch(() => undefined);
+					throw error;
+				}
 				await file.sync();
 			} finally {
 				await file.close();

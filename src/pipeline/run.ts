@@ -168,8 +168,9 @@ export class Run {
 		stage: StageConfig,
 		{ identity, work, iteration, mayResume }: { identity: string; work: string; iteration: number; mayResume: boolean },
 	): Promise<StageRecord> {
-		const folder = await this.#folder.begin(stage.name, iteration, identity, mayResume);
+		// Told before what an earlier run left goes.
 		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
+		const folder = await this.#folder.begin(stage.name, iteration, identity, mayResume);
 		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
 		const notes: string[] = [];
 		const context = this.#context(stage, { folder, identity, work, iteration }, (message) => void notes.push(message));

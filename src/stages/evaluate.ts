@@ -12,10 +12,11 @@ import { againstBest, bestBaseline, type Scoring } from "../tasks/baselines/comp
 import { trivialBaselines } from "../tasks/baselines/trivial.js";
 import type { Split, Task, TaskRow, TaskScores } from "../tasks/task.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { type Answer, answerRows, dropKeptAnswers } from "./answers.js";
+import { type Answer, answerRows } from "./answers.js";
 import { evaluatedRows, evaluatedTasks } from "./choose_rows.js";
 import type { StageContext, StageOutcome } from "./context.js";
 import { writeJson, writeJsonLines } from "./files.js";
+import { dropKeptAnswers } from "./kept_answers.js";
 import { shotsOf } from "./prompts.js";
 import type { EvaluateConfig } from "./schema.js";
 

@@ -73,13 +73,14 @@ export class JsonLinesFile {
 }
 
 /**
- * Cuts off what follows the last newline of a file of lines: a line that a power cut left in part.
+ * Cuts off the end of a file of JSON lines that a power cut left in part: what follows the last newline, and lines before
+ * it of which a part never reached the disk.
  * @returns whether there was one
  */
 export async function dropTornLine(path: string): Promise<boolean> {
 	try {
 		const bytes = await readFile(path);
-		const whole = bytes.lastIndexOf(0x0a) + 1;
+		const whole = endOfWholeLines(bytes);
 		if (whole === bytes.length) return false;
 		const file = await open(path, "r+");
 		try {
@@ -93,6 +94,20 @@ export async function dropTornLine(path: string): Promise<boolean> {
 		if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
 		throw fromSystemError(error, path);
 	}
+}
+
+function endOfWholeLines(bytes: Buffer): number {
+	let end = bytes.lastIndexOf(0x0a) + 1;
+	while (end > 0) {
+		const begin = end < 2 ? 0 : bytes.lastIndexOf(0x0a, end - 2) + 1;
+		try {
+			JSON.parse(bytes.toString("utf8", begin, end));
+			break;
+		} catch {
+			end = begin;
+		}
+	}
+	return end;
 }
 
 /** @throws FintuneError E_NOT_FOUND, or E_DATA_FORMAT where it is not JSON */
