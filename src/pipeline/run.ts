@@ -217,7 +217,7 @@ export class Run {
 		{ iteration, ...where }: { folder: string; identity: string; work: string; iteration: number },
 		note: (message: string) => void,
 	): TrainingContext {
-		const { stopTime, signal, progress, now = () => performance.now() / 1000 } = this.#options;
+		const { stopTime, signal, waitSeconds, progress, now = () => performance.now() / 1000 } = this.#options;
 		return {
 			name: stage.name,
 			...where,
@@ -236,6 +236,7 @@ export class Run {
 			now,
 			...(stopTime ? { stopTime: { by: now() + (stopTime.at - Date.now()) / 1000, error: timeIsOver(stopTime) } } : {}),
 			...(signal ? { signal } : {}),
+			...(waitSeconds === undefined ? {} : { waitSeconds }),
 		};
 	}
 

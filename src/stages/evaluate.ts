@@ -13,6 +13,7 @@ import { trivialBaselines } from "../tasks/baselines/trivial.js";
 import type { Split, Task, TaskRow, TaskScores } from "../tasks/task.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type Answer, answerRows } from "./answers.js";
+import { openWhenFree } from "./busy_gpu.js";
 import { evaluatedRows, evaluatedTasks } from "./choose_rows.js";
 import type { StageContext, StageOutcome } from "./context.js";
 import { writeJson, writeJsonLines } from "./files.js";
@@ -90,7 +91,7 @@ async function evaluateTask(
 	task: Task,
 	rows: readonly TaskRow[],
 ): Promise<Evaluated> {
-	const model = await context.session.model();
+	const model = await openWhenFree(context);
 	const tokenizer = await context.session.tokenizer();
 	const shots = await shotsOf(context, task, config);
 	const answers = await answerRows({ context, model, tokenizer, task, config, shots }, rows);

@@ -10,6 +10,7 @@ import { FintuneError } from "../errors.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Task } from "../tasks/task.js";
 import { queryFor } from "../tasks/unlabelled.js";
+import { openWhenFree } from "./busy_gpu.js";
 import { limitRows } from "./choose_rows.js";
 import type { StageContext, StageOutcome } from "./context.js";
 import { writeJsonLines } from "./files.js";
@@ -105,7 +106,7 @@ async function sampleAnswers(
 	prompts: readonly string[],
 	config: SynthesizeConfig,
 ): Promise<Sample[][]> {
-	const model = await context.session.model();
+	const model = await openWhenFree(context);
 	const tokenizer = await context.session.tokenizer();
 	const extractor = new AnswerExtractor(task.labels, config.answer_pattern);
 	// Each sample has a stream of its own, so a sample does not depend on which others there are.
