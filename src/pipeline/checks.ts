@@ -19,7 +19,7 @@ export type CheckedStage = { config: StageConfig } | { broken: BrokenStage };
 
 /** Metrics of a whole stage, by its type; those of one task are the task's own. */
 const stageMetrics: Record<StageConfig["type"], readonly string[]> = {
-	evaluate: ["overlong"],
+	evaluate: ["overlong", "repetition"],
 	synthesize: ["texts", "kept", "agreement", "unread", "overlong"],
 	pretrain: ["loss", "steps", "kept_step", "eval_loss"],
 	sft: ["loss", "steps", "kept_step", "eval_loss"],
@@ -182,7 +182,7 @@ class Checks {
 			return;
 		}
 		const names = Object.keys(found.metrics);
-		const known = [...names, ...names.map((name) => `strict_${name}`), "overlong"];
+		const known = [...names, ...names.map((name) => `strict_${name}`), "overlong", "repetition"];
 		if (!known.includes(metric)) this.#unknownMetric(path, `task ${found.name} has no metric "${metric}"`, metric, known, "");
 	}
 

@@ -5,9 +5,10 @@
 import type { ExitStatus } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import type { RunReport } from "../report/types.js";
+import type { StopTime } from "./stop_time.js";
 
 export interface RunOptions {
-	/** Run folder. Default runs/<name> under the working folder. */
+	/** Run folder. Default {@link runFolder}. */
 	out?: string;
 	device?: string;
 	dtype?: string;
@@ -17,8 +18,12 @@ export interface RunOptions {
 	/** Repeat this stage and those after it. */
 	from?: string;
 	dataDirs?: readonly string[];
-	/** How long to wait for another run in the folder to end. Default 0: E_LOCKED at once. */
+	/** Replay finished training stages from a checkpoint and compare the bytes. */
+	verifyResume?: boolean;
+	/** How long to wait for another run in the folder to end, and for memory of a GPU. Default 0: E_LOCKED, E_BUSY at once. */
 	waitSeconds?: number;
+	/** When the run has to be over. It stops with E_ABORTED in time to save what it has done. */
+	stopTime?: StopTime;
 	progress: Progress;
 	signal?: AbortSignal;
 	/** Clock in seconds. */

@@ -10,6 +10,7 @@ import type { Task, TaskRow } from "../tasks/task.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { StageContext } from "./context.js";
 import { KeptAnswers } from "./kept_answers.js";
+import { OutputWatch } from "./output_watch.js";
 import { fittingPrompt, promptIds, type Shot, samplingOf, stopIdsOf } from "./prompts.js";
 import type { EvaluateConfig } from "./schema.js";
 
@@ -38,15 +39,18 @@ export async function answerRows(work: Work, rows: readonly TaskRow[]): Promise<
 	const kept = await KeptAnswers.open(context, task.name, rows.length);
 	const answers: Answer[] = new Array(rows.length);
 	const progress = progressOf(context, task, rows.length, kept.found.size);
+	const watch = new OutputWatch((message) => context.log(`${task.name}: ${message}`));
 	try {
 		for (const turn of turnsOf(task, rows)) {
 			const asked = turn.map((index) => ({ index, ...question(work, rows, index, answers) }));
 			for (const { index, query, cut } of asked) {
 				const answer = kept.found.get(index);
-				if (answer) answers[index] = { outputIds: answer.output_ids, finishReason: answer.finish_reason, query, cut };
+				if (!answer) continue;
+				answers[index] = { outputIds: answer.output_ids, finishReason: answer.finish_reason, query, cut };
+				watch.add(answers[index]);
 			}
 			const open = asked.filter(({ index }) => answers[index] === undefined).sort((a, b) => b.ids.length - a.ids.length);
-			await generate(work, open, answers, kept, progress);
+			await generate(work, open, answers, { kept, progress, watch });
 		}
 	} finally {
 		context.progress.end();
@@ -68,8 +72,11 @@ async function generate(
 	{ context, model, tokenizer, task, config }: Work,
 	questions: readonly Question[],
 	answers: Answer[],
-	kept: KeptAnswers,
-	progress: { finished(): void; tokens(total: number): void },
+	{
+		kept,
+		progress,
+		watch,
+	}: { kept: KeptAnswers; progress: { finished(): void; tokens(total: number): void }; watch: OutputWatch },
 ): Promise<void> {
 	await model.generate(
 		questions.map(({ index, ids }) => ({ inputIds: ids, stream: index })),
@@ -83,6 +90,7 @@ async function generate(
 				const { index, query, cut } = questions[generation.index]!;
 				const outputIds = Array.from(generation.outputIds);
 				answers[index] = { outputIds, finishReason: generation.finishReason, query, cut };
+				watch.add(answers[index]);
 				kept.add({ index, output_ids: outputIds, finish_reason: generation.finishReason });
 				progress.finished();
 			},
