@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fintune } from "../cli/cli.js";
 import { everyStage, stagesOfEvery } from "../pipeline/every_stage.js";
-import { artifacts, faultsOf, filesBelow } from "../pipeline/interrupted.js";
+import { artifacts, faultsOf, filesBelow, wholeLines } from "../pipeline/interrupted.js";
 import { hasCompiler, preloadable, recorded } from "./record.js";
 
 let dir: string;
@@ -53,6 +53,8 @@ describe.skipIf(!hasCompiler)(`a run goes on${hasCompiler ? "" : " (skipped: nee
 		const again = await run(out, env);
 		expect(again.status, again.stderr).toBe(0);
 		expect(again.stderr).toContain("sft: goes on after step 20, from checkpoint-20");
+		const ended = Date.parse(wholeLines(join(out, "journal.jsonl")).at(-1)!.time as string);
+		expect(Math.abs(ended - Date.now() - 1000 * seconds)).toBeLessThan(60_000);
 		expect(artifacts(out)).toEqual(whole);
 		expect(await faultsOf(out)).toEqual([]);
 		const before = changes(out);
