@@ -30,7 +30,7 @@ const stages = [
 		batch_size: 4,
 		max_steps: 30,
 		validation: { path: "rows.jsonl", every_steps: 6 },
-		save_steps: 10,
+		save_steps: 5,
 		guards,
 	},
 	{
