@@ -8,13 +8,16 @@ import { ExitStatus, fromSystemError } from "../errors.js";
 import { version } from "../version.js";
 import { addBaselines } from "./baselines.js";
 import { addBench } from "./bench.js";
+import { addChampion, addRollback } from "./champion.js";
 import { addData } from "./data.js";
 import { addDoctor } from "./doctor.js";
 import { addEvaluate } from "./evaluate.js";
 import { addGenerate } from "./generate.js";
 import { addPlan } from "./plan.js";
+import { addPrune } from "./prune.js";
 import { addReport } from "./report.js";
 import { addRun } from "./run.js";
+import { addSchedule } from "./schedule.js";
 import { addScore } from "./score.js";
 import { addTasks } from "./tasks.js";
 import { showError, showWarning } from "./terminal.js";
@@ -36,6 +39,10 @@ const commands = [
 	addTasks,
 	addData,
 	addReport,
+	addChampion,
+	addRollback,
+	addPrune,
+	addSchedule,
 	addBench,
 	addDoctor,
 ];

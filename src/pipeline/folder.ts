@@ -3,15 +3,23 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { removeTemporaries, syncFolder } from "../engine/files.js";
+import { removeTemporaries } from "../engine/files.js";
 import type { FileLock } from "../engine/lock_file.js";
-import { fromSystemError } from "../errors.js";
+import { FintuneError } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import { checkpointsFolder } from "../stages/checkpoint.js";
 import type { StageOutcome } from "../stages/context.js";
-import { dropTornLine, makeFolder, readJsonIfThere, removeFolder, writeJson } from "../stages/files.js";
+import {
+	appendJsonLine,
+	dropTornLine,
+	makeFolder,
+	readJsonIfThere,
+	readWholeLines,
+	removeFolder,
+	writeJson,
+} from "../stages/files.js";
 import {
 	type Damage,
 	findDamage,
@@ -39,12 +47,14 @@ export interface StageRecord {
 const stageFile = "stage.json";
 /** Whose unfinished work lies in a stage's folder. */
 const startedFile = "started.json";
-const journalFile = "journal.jsonl";
+export const journalFile = "journal.jsonl";
 /** What a training stage looks for when it goes on: checkpoints, and event files that it adds to. */
 const resumable: readonly string[] = [checkpointsFolder, eventsFolder];
 
 export class RunFolder {
 	readonly path: string;
+	/** Finished stages may be done again, but give way to no other work: the folder is the champion's. */
+	kept = false;
 
 	constructor(path: string) {
 		this.path = path;
@@ -118,6 +128,7 @@ export class RunFolder {
 	async begin(name: string, iteration: number, identity: string, mayResume: boolean): Promise<string> {
 		const folder = this.stage(name, iteration);
 		const marker = join(folder, startedFile);
+		if (this.kept && existsSync(folder)) await this.#refuseOtherWork(marker, identity);
 		if (mayResume && existsSync(folder)) {
 			const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
 			const interrupted = started?.identity === identity && !existsSync(join(folder, manifestName));
@@ -132,6 +143,17 @@ export class RunFolder {
 		return folder;
 	}
 
+	/** @throws FintuneError E_CANNOT_CREATE where the stage there was other work */
+	async #refuseOtherWork(marker: string, identity: string): Promise<void> {
+		const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
+		if (started?.identity === identity) return;
+		throw new FintuneError("E_CANNOT_CREATE", "this run would take the place of the champion, which lies in this folder", {
+			where: this.path,
+			expected: "a folder of its own for every run",
+			hint: "give each run its own with --as-of today, or --out",
+		});
+	}
+
 	/** Writes the record and, last, the manifest. */
 	async finish(record: StageRecord): Promise<Manifest> {
 		const folder = this.stage(record.name, record.iteration);
@@ -140,21 +162,13 @@ export class RunFolder {
 	}
 
 	/** Appends one event to journal.jsonl and syncs it. */
-	async journal(event: Record<string, unknown>): Promise<void> {
-		const path = join(this.path, journalFile);
-		try {
-			const isNew = !existsSync(path);
-			const file = await open(path, "a");
-			try {
-				await file.appendFile(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
-				await file.sync();
-			} finally {
-				await file.close();
-			}
-			if (isNew) await syncFolder(this.path);
-		} catch (error) {
-			throw fromSystemError(error, path);
-		}
+	journal(event: Record<string, unknown>): Promise<void> {
+		return appendJsonLine(join(this.path, journalFile), { time: new Date().toISOString(), ...event });
+	}
+
+	/** The journal as far as it goes. */
+	events(): Promise<Record<string, unknown>[]> {
+		return readWholeLines(join(this.path, journalFile));
 	}
 
 	/** status.json: what is going on now. */
