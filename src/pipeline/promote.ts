@@ -111,7 +111,7 @@ async function decide(
 	const test = await compareWith(opponent, { folder, own, task: task!, metric, signal }, name);
 	if (!test) return no(`${config.metric} is not defined for ${name}`);
 	const higher = taskByName(task!).metrics[plain(metric)]?.higherIsBetter ?? true;
-	const [gain, low, high] = higher ? [test.difference, test.low, test.high] : [-test.difference, -test.high, -test.low];
+	const [gain, low, high] = higher ? [test.difference, test.low, test.high] : [0 - test.difference, 0 - test.high, 0 - test.low];
 	const decided = { ...facts, gain, low, high, p: test.pValue };
 	const words = `${config.metric} ${shown(test.second)} against ${shown(test.first)} of ${name} (${describeDifference(test)})`;
 	if (gain > 0 && gain >= config.min_gain && test.pValue < config.significance) {

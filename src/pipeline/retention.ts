@@ -29,7 +29,7 @@ export interface KnownRun {
 	path: string;
 	/** The pipeline's name. */
 	name: string;
-	/** Of the last event in its journal. */
+	/** Of the last event in its journal, promotions apart. */
 	time: Date;
 	bytes: number;
 	/** Champion links that its journal tells of, absolute. */
@@ -64,7 +64,8 @@ async function knownRun(path: string): Promise<KnownRun | undefined> {
 	}
 	if (typeof read?.name !== "string") return undefined;
 	const events = await new RunFolder(path).events();
-	const last = new Date(String(events.at(-1)?.time));
+	// A promotion long after its end makes a run no younger.
+	const last = new Date(String(events.findLast((e) => e.event !== "promotion")?.time));
 	const time = Number.isNaN(last.getTime()) ? (await stat(join(path, journalFile))).mtime : last;
 	const links = events.flatMap((e) => (e.event === "promotion" && typeof e.link === "string" ? [e.link] : []));
 	const { name, keep } = read;
@@ -84,7 +85,7 @@ export interface Doomed {
 }
 
 /**
- * The runs beyond a limit, oldest first. Protected ones count but stay.
+ * The runs beyond a limit, oldest first; the newest never is, and protected ones stay besides.
  * @param runs newest first
  */
 export function beyond(
@@ -94,21 +95,20 @@ export function beyond(
 	now: Date,
 ): Doomed[] {
 	const doomed: Doomed[] = [];
-	let [count, bytes] = [runs.length, runs.reduce((sum, run) => sum + run.bytes, 0)];
-	for (const run of runs.toReversed()) {
-		if (isProtected(run)) continue;
+	let bytes = runs.reduce((sum, run) => sum + run.bytes, 0);
+	for (let i = runs.length - 1; i > 0; i--) {
+		const run = runs[i]!;
 		const days = (now.getTime() - run.time.getTime()) / 1000 / secondsPerDay;
 		const why =
 			keep.days !== undefined && days > keep.days
 				? `its last event is ${days.toFixed(1)} days ago, keep.days is ${keep.days}`
-				: keep.runs !== undefined && count > keep.runs
-					? `there are ${count} runs, keep.runs is ${keep.runs}`
+				: keep.runs !== undefined && i >= keep.runs
+					? `${i} runs are newer, keep.runs is ${keep.runs}`
 					: keep.gigabytes !== undefined && bytes > keep.gigabytes * 1e9
 						? `the runs take ${formatBytes(bytes)}, keep.gigabytes is ${keep.gigabytes}`
 						: undefined;
-		if (why === undefined) continue;
+		if (why === undefined || isProtected(run)) continue;
 		doomed.push({ run, why });
-		count--;
 		bytes -= run.bytes;
 	}
 	return doomed;

@@ -25,7 +25,7 @@ export const promoteSchema = z
 /** Which runs of this pipeline stay; beyond any of the limits the oldest go. */
 export const keepSchema = z
 	.strictObject({
-		runs: z.number().int().min(1).optional().describe("at most so many, this one among them"),
+		runs: z.number().int().min(1).optional().describe("the so many newest, this one among them"),
 		days: z.number().positive().optional().describe("none whose last event is longer ago"),
 		gigabytes: z.number().positive().optional().describe("at most 1e9 bytes times this in all"),
 	})
