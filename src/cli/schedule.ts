@@ -7,11 +7,13 @@ import { userInfo } from "node:os";
 import type { Command } from "commander";
 import { FintuneError } from "../errors.js";
 import { loadPipeline } from "../pipeline/config.js";
+import { parseAsOf } from "../pipeline/dates.js";
 import { cronLines } from "../pipeline/schedule/cron.js";
 import { dailyAt, everyTime, type ScheduledJob, scheduledJob, shellWords } from "../pipeline/schedule/job.js";
 import { scrontabLines, slurmScript } from "../pipeline/schedule/slurm.js";
 import { serviceUnit, timerUnit, unitName } from "../pipeline/schedule/systemd.js";
-import { oneOf } from "./options.js";
+import { parseDeadline } from "../pipeline/stop_time.js";
+import { oneOf, seconds } from "./options.js";
 
 interface ScheduleFlags {
 	at?: string;
@@ -36,12 +38,12 @@ export function addSchedule(program: Command): Command {
 			.option("--every <time>", "every 5m, 15m, 1h, 6h ...: a day's run is gone on with, and done once")
 			.option("--out <dir>", "folder of the runs (default runs/<name> in the present folder)")
 			.option("--deadline <time>", "stop at this time of day, to go on at the next start")
-			.option("--max-runtime <time>", "stop after so long, to go on at the next start")
+			.option("--max-runtime <time>", "stop after so long, e.g. 4h, to go on at the next start", checked(seconds))
 			.exitOverride()
 			.action(async (file: string, options: string[], flags: ScheduleFlags) => print(await jobOf(file, options, flags), flags));
 	add("cron", "lines for crontab -e", (job) => {
 		process.stdout.write(cronLines(job));
-		hint(`add them with crontab -e; progress goes to ${job.log}`);
+		hint(`add them with crontab -e; progress goes to ${job.log}, and what cron mails is the result`);
 	});
 	add("systemd", "a service and a timer", printUnits)
 		.option("--user", "units of your own (systemctl --user) instead of the system's")
@@ -58,13 +60,15 @@ async function jobOf(file: string, options: readonly string[], flags: ScheduleFl
 		throw new FintuneError("E_USAGE", "--at and --every exclude each other", { expected: "one of them" });
 	}
 	const timing = flags.every === undefined ? dailyAt(flags.at ?? "02:30") : everyTime(flags.every);
+	if (flags.deadline !== undefined) parseDeadline(flags.deadline);
 	const args = [
 		...(flags.deadline === undefined ? [] : ["--deadline", flags.deadline]),
 		...(flags.maxRuntime === undefined ? [] : ["--max-runtime", flags.maxRuntime]),
 		...options,
 	];
 	const { out } = flags;
-	return scheduledJob(await loadPipeline(file), timing, args, out === undefined ? {} : { out });
+	// A pipeline may have its date in it.
+	return scheduledJob(await loadPipeline(file, [], parseAsOf("today")), timing, args, out === undefined ? {} : { out });
 }
 
 function printUnits(job: ScheduledJob, { user, unit }: ScheduleFlags): void {
@@ -80,5 +84,13 @@ function printUnits(job: ScheduledJob, { user, unit }: ScheduleFlags): void {
 	);
 	if (user) hint(`so that it runs while you are not logged in: loginctl ${shellWords(["enable-linger", userInfo().username])}`);
 }
+
+/** The text of an option's value, once it can be read. */
+const checked =
+	(read: (text: string) => unknown) =>
+	(text: string): string => {
+		read(text);
+		return text;
+	};
 
 const hint = (text: string): void => void process.stderr.write(`fintune: ${text}\n`);

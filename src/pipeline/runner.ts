@@ -2,7 +2,6 @@
  * Runs a pipeline from its file to a run folder that other programs can read, under the folder's lock.
  * @module
  */
-import { join } from "node:path";
 import { stringify } from "yaml";
 import { foldAdapterFolders } from "../engine/adapter.js";
 import { addonIdentity } from "../engine/environment.js";
@@ -11,8 +10,8 @@ import { ExitStatus, FintuneError } from "../errors.js";
 import { renderReport } from "../report/html.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
 import { ModelSession } from "../stages/session.js";
-import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath } from "./config.js";
-import { codeOf, statusOf } from "./failure.js";
+import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath, runFolder } from "./config.js";
+import { codeOf, statusOf, stopped } from "./failure.js";
 import { RunFolder } from "./folder.js";
 import { hashFolder } from "./identity.js";
 import { type Challenger, championOf, promote } from "./promote.js";
@@ -20,6 +19,7 @@ import { runReport } from "./report.js";
 import { keepRuns } from "./retention.js";
 import { Run } from "./run.js";
 import type { PipelineConfig } from "./schema.js";
+import { stopSignalAt } from "./stop_time.js";
 import type { Promotion, RunOptions, RunResult } from "./types.js";
 
 /**
@@ -36,14 +36,21 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 		});
 	}
 	const resolved = resolvedConfig(pipeline, options);
-	const folder = new RunFolder(options.out ?? join("runs", config.name));
+	const folder = new RunFolder(options.out ?? runFolder(pipeline));
 	const stack = config.adapters.map((path) => resolvePath(pipeline, path));
 	const model = resolveModel(modelPath(pipeline));
-	const lock = await folder.lock(options);
+	const stop = stopSignalAt(options.stopTime, options.signal);
+	const stoppable = { ...options, ...(stop.signal ? { signal: stop.signal } : {}) };
 	try {
-		return await lockedRun(pipeline, options, folder, resolved, model.dir, stack);
+		if (stop.signal?.aborted) throw stopped(stop.signal.reason);
+		const lock = await folder.lock(stoppable);
+		try {
+			return await lockedRun(pipeline, stoppable, folder, resolved, model.dir, stack);
+		} finally {
+			lock.release();
+		}
 	} finally {
-		lock.release();
+		stop.clear();
 	}
 }
 
@@ -61,7 +68,7 @@ async function lockedRun(
 	folder.kept = await championOf(pipeline, folder).is(folder.path);
 	if (!folder.kept) await folder.clear();
 	if (!folder.kept) await writeFileWhole(folder.file("config.resolved.yaml"), stringify(resolved));
-	await folder.journal({ event: "run", name: resolved.name });
+	await folder.journal({ event: "run", name: resolved.name, as_of: pipeline.asOf });
 	if (removed.length > 0) await folder.journal({ event: "cleaned", removed });
 
 	const session = new ModelSession(modelDir, stack, {

@@ -6,7 +6,7 @@
 import { join, resolve } from "node:path";
 import { FintuneError } from "../../errors.js";
 import { packageRoot } from "../../version.js";
-import type { LoadedPipeline } from "../config.js";
+import { type LoadedPipeline, runsFolder } from "../config.js";
 import { RunFolder } from "../folder.js";
 import { runsIn } from "../retention.js";
 
@@ -87,7 +87,7 @@ export async function scheduledJob(
 ): Promise<ScheduledJob> {
 	const { name } = pipeline.config;
 	const folder = process.cwd();
-	const runs = resolve(folder, out ?? join("runs", name));
+	const runs = resolve(runsFolder(pipeline, out));
 	const given = carried.flatMap((key) => (env[key] ? [[key, env[key]] as const] : []));
 	const job: ScheduledJob = {
 		name,
