@@ -37,7 +37,7 @@ export function addSchedule(program: Command): Command {
 			.option("--at <time>", "every day at HH:MM (default 02:30)")
 			.option("--every <time>", "every 5m, 15m, 1h, 6h ...: a day's run is gone on with, and done once")
 			.option("--out <dir>", "folder of the runs (default runs/<name> in the present folder)")
-			.option("--deadline <time>", "stop at this time of day, to go on at the next start")
+			.option("--deadline <time>", "stop at this time of day, to go on at the next start; with --at")
 			.option("--max-runtime <time>", "stop after so long, e.g. 4h, to go on at the next start", checked(seconds))
 			.exitOverride()
 			.action(async (file: string, options: string[], flags: ScheduleFlags) => print(await jobOf(file, options, flags), flags));

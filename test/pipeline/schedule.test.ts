@@ -38,6 +38,7 @@ const job = (more: Partial<ScheduledJob> = {}): ScheduledJob => ({
 	folder: dir,
 	environment: { PATH: "/usr/bin:/bin", FINTUNE_DATA: "/data/50% of it" },
 	timing: { hour: 2, minute: 30 },
+	limited: false,
 	log: join(dir, "it's 100%.log"),
 	stop: { seconds: 300, why: "no checkpoint was measured yet" },
 	...more,
@@ -92,6 +93,14 @@ describe("a job", () => {
 		expect(stop.seconds).toBe(560);
 		expect(stop.why).toBe(`the slowest of 2 checkpoints of ${join(out, "new")} took 100.0 s`);
 		expect(command).toContain(out);
+	});
+
+	it("that is over at a deadline waits for the next start, and is started once a day", async () => {
+		const at = dailyAt("02:30");
+		expect((await scheduledJob(pipeline(), at, [])).limited).toBe(false);
+		expect((await scheduledJob(pipeline(), at, ["--deadline=06:30"])).limited).toBe(true);
+		expect((await scheduledJob(pipeline(), everyTime("1h"), ["--max-runtime", "50m"])).limited).toBe(true);
+		await expect(scheduledJob(pipeline(), everyTime("1h"), ["--deadline", "06:30"])).rejects.toMatchObject({ code: "E_USAGE" });
 	});
 
 	it("refuses what no scheduler can write down", async () => {
@@ -162,6 +171,7 @@ describe("systemd units", () => {
 		}
 		expect(timerUnit(job()).split("\n")).toEqual(expect.arrayContaining(["OnCalendar=*-*-* 02:30:00", "Persistent=true"]));
 		expect(serviceUnit(job(), "own")).not.toContain("User=");
+		expect(serviceUnit(job({ limited: true }), "own")).not.toContain("RestartForceExitStatus");
 	});
 
 	it.skipIf(!here("systemd-analyze"))("are valid to systemd-analyze", () => {

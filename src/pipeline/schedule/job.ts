@@ -23,6 +23,8 @@ export interface ScheduledJob {
 	/** PATH, and what fintune reads of the present environment. */
 	environment: Record<string, string>;
 	timing: Timing;
+	/** It stops by itself when its time is over, to go on at the next start and not before. */
+	limited: boolean;
 	/** Takes what goes to stderr. */
 	log: string;
 	stop: StopTime;
@@ -87,6 +89,13 @@ export async function scheduledJob(
 ): Promise<ScheduledJob> {
 	const { name } = pipeline.config;
 	const folder = process.cwd();
+	const has = (option: string): boolean => args.some((arg) => arg === option || arg.startsWith(`${option}=`));
+	if (has("--deadline") && "everyMinutes" in timing) {
+		throw new FintuneError("E_USAGE", "--deadline and --every exclude each other", {
+			found: "a start after the deadline, whose deadline is tomorrow's",
+			hint: "--at HH:MM starts it once a day; --max-runtime limits every start",
+		});
+	}
 	const runs = resolve(runsFolder(pipeline, out));
 	const given = carried.flatMap((key) => (env[key] ? [[key, env[key]] as const] : []));
 	const job: ScheduledJob = {
@@ -107,6 +116,7 @@ export async function scheduledJob(
 			...Object.fromEntries(given),
 		},
 		timing,
+		limited: has("--deadline") || has("--max-runtime"),
 		log: join(folder, `${name}.log`),
 		stop: await stopTime(runs, name),
 	};

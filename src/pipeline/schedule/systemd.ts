@@ -43,10 +43,12 @@ export function serviceUnit(job: ScheduledJob, owner: Owner): string {
 		`# ${job.stop.why}`,
 		`TimeoutStopSec=${job.stop.seconds}`,
 		"KillMode=mixed",
-		"# 75: stopped, or the folder is held: goes on. 3: a gate or a promotion said no, which is an answer, not a failure.",
+		"# 75: stopped, or the folder is held. 3: a gate or a promotion said no, which is an answer, not a failure.",
 		"Restart=on-failure",
 		"RestartSec=60",
-		`RestartForceExitStatus=${ExitStatus.tryAgain}`,
+		...(job.limited
+			? ["# Its time was over: it goes on when the timer starts it again."]
+			: [`RestartForceExitStatus=${ExitStatus.tryAgain}`]),
 		`RestartPreventExitStatus=${hopeless.join(" ")}`,
 		`SuccessExitStatus=${ExitStatus.gateNotPassed} ${ExitStatus.tryAgain}`,
 	]);
