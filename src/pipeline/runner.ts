@@ -94,6 +94,7 @@ async function lockedRun(
 		await session.close();
 	}
 	if (failure !== undefined && folder.kept) {
+		await folder.status({ status: statusOf(failure), stages: run.summaries });
 		await folder.journal({ event: "finished", status: statusOf(failure), error: (failure as Error).message });
 		throw failure;
 	}

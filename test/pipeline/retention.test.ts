@@ -99,6 +99,23 @@ describe("retention", () => {
 		expect(names()).toEqual(["d0", "d2"]);
 	});
 
+	it("spares a run that becomes the champion while others are deleted", async () => {
+		await days(4);
+		const { left } = await prune(
+			dir,
+			await runsIn(dir),
+			{ runs: 1 },
+			{
+				champions: [new Champion(join(dir, "champion"))],
+				tell: (line) => {
+					if (/^deleted .*d3/.test(line)) symlinkSync("d2", join(dir, "champion"));
+				},
+			},
+		);
+		expect(names()).toEqual(["champion", "d0", "d2"]);
+		expect(left).toMatchObject([{ run: { path: join(dir, "d2") }, because: "it has become a champion" }]);
+	});
+
 	it("deletes nothing where a champion cannot be read", async () => {
 		await days(3);
 		mkdirSync(join(dir, "champion"));
