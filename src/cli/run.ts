@@ -7,7 +7,7 @@ import { loadPipeline } from "../pipeline/config.js";
 import { finalTable } from "../pipeline/report.js";
 import { runPipeline } from "../pipeline/runner.js";
 import { addModelOptions, collect, seconds } from "./options.js";
-import { printJson, stopSignal, terminalProgress, terminalWidth } from "./terminal.js";
+import { logUnattended, printJson, stopSignal, terminalProgress, terminalWidth } from "./terminal.js";
 
 interface RunFlags {
 	out?: string;
@@ -35,6 +35,7 @@ export function addRun(program: Command): Command {
 		.option("--json", "print result.json on stdout")
 		.action(async (file: string, flags: RunFlags) => {
 			const pipeline = await loadPipeline(file, flags.set);
+			logUnattended();
 			const { json, set: _set, data, wait, ...options } = flags;
 			const result = await runPipeline(pipeline, {
 				...options,

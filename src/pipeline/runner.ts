@@ -12,12 +12,14 @@ import { renderReport } from "../report/html.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
 import { ModelSession } from "../stages/session.js";
 import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath } from "./config.js";
-import { codeOf, statusOf } from "./failure.js";
-import { RunFolder } from "./folder.js";
+import { endOf, type RunEnd } from "./failure.js";
+import { configFile, RunFolder, resultFile } from "./folder.js";
 import { hashFolder } from "./identity.js";
+import { maskedConfig } from "./mask.js";
 import { runReport } from "./report.js";
 import { Run } from "./run.js";
 import type { PipelineConfig } from "./schema.js";
+import { whileTelling } from "./telling.js";
 import type { RunOptions, RunResult } from "./types.js";
 
 /**
@@ -33,13 +35,15 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 			expected: `one of ${config.stages.map((s) => s.name).join(", ")}`,
 		});
 	}
-	const resolved = resolvedConfig(pipeline, options);
+	const resolved = maskedConfig(resolvedConfig(pipeline, options));
 	const folder = new RunFolder(options.out ?? join("runs", config.name));
 	const stack = config.adapters.map((path) => resolvePath(pipeline, path));
 	const model = resolveModel(modelPath(pipeline));
 	const lock = await folder.lock(options);
 	try {
-		return await lockedRun(pipeline, options, folder, resolved, model.dir, stack);
+		return await whileTelling(config, folder, options.progress, (progress) =>
+			lockedRun(pipeline, { ...options, progress }, folder, resolved, model.dir, stack),
+		);
 	} finally {
 		lock.release();
 	}
@@ -56,7 +60,8 @@ async function lockedRun(
 ): Promise<RunResult> {
 	const removed = await folder.create();
 	await folder.clear();
-	await writeFileWhole(folder.file("config.resolved.yaml"), stringify(resolved));
+	await folder.status({ status: "running", stages: [] });
+	await writeFileWhole(folder.file(configFile), stringify(resolved));
 	await folder.journal({ event: "run", name: resolved.name });
 	if (removed.length > 0) await folder.journal({ event: "cleaned", removed });
 
@@ -91,18 +96,17 @@ async function lockedRun(
 
 /** Writes what other programs read about a run that has ended. */
 async function finish(run: Run, folder: RunFolder, config: PipelineConfig, failure: unknown): Promise<RunResult> {
-	const gated = run.gateFailures.length > 0;
-	const outcome = {
-		status: failure === undefined ? (gated ? ("gate_not_passed" as const) : ("done" as const)) : statusOf(failure),
-		stages: run.summaries,
-		...(failure === undefined
-			? {}
-			: { error: { code: codeOf(failure), message: failure instanceof Error ? failure.message : String(failure) } }),
-	};
+	const { exitStatus, ...end } = failure === undefined ? endOfStages(run) : endOf(failure);
+	const outcome = { ...end, stages: run.summaries };
 	const report = runReport(outcome, run.records, config);
 	await writeFileWhole(folder.file("report.html"), renderReport(report));
-	await writeJson(folder.file("result.json"), outcome);
-	await folder.status({ status: outcome.status, stages: outcome.stages });
+	await writeJson(folder.file(resultFile), outcome);
+	await folder.status({ ...outcome, exit_status: exitStatus });
 	await folder.journal({ event: "finished", status: outcome.status });
-	return { ...outcome, folder: folder.path, exitStatus: gated ? ExitStatus.gateNotPassed : ExitStatus.ok, report };
+	return { ...outcome, folder: folder.path, exitStatus, report };
 }
+
+const endOfStages = (run: Run): RunEnd =>
+	run.gateFailures.length > 0
+		? { status: "gate_not_passed", exitStatus: ExitStatus.gateNotPassed }
+		: { status: "done", exitStatus: ExitStatus.ok };
