@@ -45,9 +45,11 @@ export function addWatch(program: Command): Command {
 async function follow(folder: string, progress: Progress, signal: AbortSignal): Promise<RunState | undefined> {
 	const path = join(folder, logFile);
 	let state = await readRunState(folder);
-	if (!isOver(state)) progress.message(stateText(state));
 	let at = existsSync(path) ? statSync(path).size : 0;
+	let told: string | undefined;
 	for (let shown: string | undefined; ; ) {
+		if (state.state !== told && !isOver(state)) progress.message(stateText(state));
+		told = state.state;
 		const log = readLog(path, at);
 		at = log.end;
 		for (const line of log.lines) if (isMessage(line)) progress.message(line.msg);
@@ -65,7 +67,7 @@ async function follow(folder: string, progress: Progress, signal: AbortSignal): 
 const isOver = ({ state }: RunState): boolean => state !== "running" && state !== "silent";
 
 /** The state of the work comes from status.json, and the end is told last. */
-const isMessage = ({ step, event }: LogLine): boolean => step === undefined && event !== "ended";
+const isMessage = ({ unit, event }: LogLine): boolean => unit === undefined && event !== "ended";
 
 /** What the run ended with. One that died left nothing; it can be tried again, as one that was stopped. */
 function statusOf({ state, exit_status: status }: RunState): number {

@@ -100,8 +100,8 @@ export interface LogLine {
 	msg: string;
 	/** Of an event of the journal. */
 	event?: string;
-	/** Of the state of the work. */
-	step?: number;
+	/** Of the state of the work: what it is counted in. */
+	unit?: string;
 }
 
 /**
