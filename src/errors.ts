@@ -55,8 +55,12 @@ export const errorCatalogue = {
 	E_NATIVE_MISSING: ExitStatus.unavailable,
 	E_DEVICE: ExitStatus.unavailable,
 	E_OUT_OF_MEMORY: ExitStatus.unavailable,
-	/** The check of a fresh adapter's initial loss, or a loss or gradient that is not finite. */
+	/** A loss, gradient or logit that is not finite. */
 	E_NUMERIC: ExitStatus.dataError,
+	/** A loss or gradient norm above the limit set for the step. */
+	E_STEP_LIMIT: ExitStatus.dataError,
+	/** The check of a fresh adapter's initial loss: the reference is not the model below it. */
+	E_REFERENCE: ExitStatus.dataError,
 	E_CANNOT_CREATE: ExitStatus.cannotCreate,
 	E_IO: ExitStatus.ioError,
 	E_PERMISSION: ExitStatus.noPermission,

@@ -6,6 +6,7 @@ import type { Command } from "commander";
 import type { DtypeName } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
 import { loadPipeline } from "../pipeline/config.js";
+import { parseAsOf } from "../pipeline/dates.js";
 import { planPipeline } from "../pipeline/plan.js";
 import { pipelineJsonSchema } from "../pipeline/schema.js";
 import { formatBytes, formatCount, noValue } from "../report/numbers.js";
@@ -21,6 +22,7 @@ interface PlanFlags {
 	threads?: number;
 	json?: boolean;
 	schema?: boolean;
+	asOf?: string;
 }
 
 export function addPlan(program: Command): Command {
@@ -29,13 +31,15 @@ export function addPlan(program: Command): Command {
 		.description("show what would run, on how many tokens, in how many bytes and steps; nothing is written")
 		.option("--set <key=value>", "override one value (repeatable)", collect, [])
 		.option("--data <dir>", "folder with task data (repeatable)", collect, [])
+		.option("--as-of <date>", "the run of this date: YYYY-MM-DD, today or yesterday")
 		.option("--schema", "print the JSON Schema of pipeline files, for editors, and nothing else")
 		.option("--json", "one JSON document on stdout")
-		.action(async (file: string | undefined, { set, data, json, schema, ...options }: PlanFlags) => {
+		.action(async (file: string | undefined, { set, data, json, schema, asOf, ...options }: PlanFlags) => {
 			if (schema) return printJson(pipelineJsonSchema());
 			if (file === undefined)
 				throw new FintuneError("E_USAGE", "plan needs a pipeline file", { expected: "fintune plan PIPELINE.yaml" });
-			const plan = await planPipeline(await loadPipeline(file, set), { ...options, dataDirs: data });
+			const pipeline = await loadPipeline(file, set, asOf === undefined ? undefined : parseAsOf(asOf));
+			const plan = await planPipeline(pipeline, { ...options, dataDirs: data });
 			if (json) return printJson(plan);
 			const count = (value: number | undefined): string => (value === undefined ? noValue : formatCount(value));
 			const rows = plan.stages.map((stage) => {

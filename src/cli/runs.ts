@@ -2,7 +2,7 @@
  * `fintune runs`: the runs below a folder.
  * @module
  */
-import { basename } from "node:path";
+import { relative } from "node:path";
 import type { Command } from "commander";
 import { type ListedRun, listRuns } from "../pipeline/run_list.js";
 import { formatScore, formatSeconds } from "../report/numbers.js";
@@ -20,11 +20,11 @@ export function addRuns(program: Command): Command {
 			const runs = await listRuns(folder);
 			if (flags.json) return printJson(runs);
 			if (runs.length === 0) process.stdout.write(`${folder}: no runs\n`);
-			else process.stdout.write(runTable(runs));
+			else process.stdout.write(runTable(folder, runs));
 		});
 }
 
-const runTable = (runs: readonly ListedRun[]): string =>
+const runTable = (folder: string, runs: readonly ListedRun[]): string =>
 	formatTable(
 		[
 			{ header: "run" },
@@ -35,7 +35,7 @@ const runTable = (runs: readonly ListedRun[]): string =>
 			{ header: "metrics", minWidth: 12 },
 		],
 		runs.map((run) => [
-			basename(run.folder),
+			relative(folder, run.folder),
 			run.state,
 			run.started === undefined ? "" : localTime(run.started),
 			run.seconds === undefined ? "" : formatSeconds(run.seconds),

@@ -143,6 +143,8 @@ export interface NativeStepResult {
 	rewardsRejected?: number;
 	rewardsAccuracies?: number;
 	rewardsMargins?: number;
+	/** The loss or gradient norm is above its limit; the step was not done. */
+	refused?: true;
 }
 
 export interface NativeGradients extends NativeStepResult {
@@ -170,7 +172,13 @@ export type NativeMemoryPlan = Record<string, number>;
 
 export interface NativeTrainer {
 	/** One optimiser step over the micro-batches. Resolves with E_ABORTED if stopped; nothing is changed then. */
-	step(batch: NativeMicroBatch[], objective: NativeObjective, learningRate: number, job?: NativeJob): Promise<NativeStepResult>;
+	step(
+		batch: NativeMicroBatch[],
+		objective: NativeObjective,
+		learningRate: number,
+		limits: { loss?: number; gradNorm?: number } | undefined,
+		job?: NativeJob,
+	): Promise<NativeStepResult>;
 	/** Loss and gradients without an update. */
 	gradients(batch: NativeMicroBatch[], objective: NativeObjective): Promise<NativeGradients>;
 	/** Loss only (validation). */

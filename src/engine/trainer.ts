@@ -91,7 +91,7 @@ export class Trainer {
 	 * Reference log-probabilities that a batch lacks are computed by the stack without its top ({@link withReference}
 	 * computes them once for many epochs). On the first step of a fresh adapter a loss with a reference must have its
 	 * value of margin zero ({@link checkInitialLoss}).
-	 * @throws FintuneError E_ABORTED (nothing has changed then), E_NUMERIC, E_ARGUMENT, E_OUT_OF_MEMORY
+	 * @throws FintuneError E_ABORTED, E_NUMERIC, E_STEP_LIMIT, E_OUT_OF_MEMORY (nothing has changed then), E_REFERENCE, E_ARGUMENT
 	 */
 	async step(batch: TrainingBatch, options: StepOptions): Promise<StepResult> {
 		if (!(Number.isFinite(options.learningRate) && options.learningRate >= 0)) {
@@ -99,9 +99,18 @@ export class Trainer {
 		}
 		const ready = await this.withReference(batch, options);
 		const micro = nativeMicroBatches(ready, this.#limits());
-		const result = await runJob(options.signal, (job) =>
-			this.#native.step(micro, nativeObjective(ready), options.learningRate, job),
+		const { refused, ...result } = await runJob(options.signal, (job) =>
+			this.#native.step(micro, nativeObjective(ready), options.learningRate, options.limits, job),
 		);
+		if (refused) {
+			const { loss, gradNorm } = options.limits ?? {};
+			throw new FintuneError("E_STEP_LIMIT", "the step was refused, nothing was changed", {
+				expected: [loss && `a loss of at most ${loss}`, gradNorm && `a gradient norm of at most ${gradNorm}`]
+					.filter(Boolean)
+					.join(", "),
+				found: `loss ${result.loss}, gradient norm ${result.gradNorm}`,
+			});
+		}
 		const first = this.#steps++ === 0;
 		if (first && this.#fresh && this.#dropout === 0) this.checkInitialLoss(ready, result.loss);
 		return result;
@@ -179,14 +188,14 @@ export class Trainer {
 	 * The rule of a fresh adapter: with B = 0 and no dropout, policy and reference are the same model, so a loss with a
 	 * reference has its value of margin zero (sigmoid: ln 2) within 1e-5 in f32 and 1e-2 in bf16. Anything else means
 	 * that the reference is not the model under the adapter. {@link step} applies it by itself on the first step.
-	 * @throws FintuneError E_NUMERIC
+	 * @throws FintuneError E_REFERENCE
 	 */
 	checkInitialLoss(batch: TrainingBatch, loss: number): void {
 		const expected = lossAtMarginZero(batch);
 		if (expected === undefined) return;
 		const tolerance = (this.#model.dtype === "f32" ? 1e-5 : 1e-2) * Math.max(1, expected);
 		if (Math.abs(loss - expected) <= tolerance) return;
-		throw new FintuneError("E_NUMERIC", "a fresh adapter does not start at the loss of margin zero", {
+		throw new FintuneError("E_REFERENCE", "a fresh adapter does not start at the loss of margin zero", {
 			expected: `${expected} +- ${tolerance}`,
 			found: String(loss),
 			hint: "the reference log-probabilities belong to another model, other adapters, other rows or another dtype",

@@ -149,6 +149,8 @@ export interface IdentityParts {
 	stage: StageConfig;
 	seed: number;
 	dtype: string;
+	/** The date that the run belongs to. */
+	asOf?: string;
 	device: string;
 	/** Hash of the addon's bytes: other arithmetic, other result. */
 	addon: string;

@@ -17,6 +17,7 @@ import { codeOf, statusOf, stopped } from "./failure.js";
 import type { RunFolder, StageRecord } from "./folder.js";
 import { InputHasher, stageIdentity, workIdentity } from "./identity.js";
 import { Lineage } from "./lineage.js";
+import { timeIsOver } from "./stop_time.js";
 import type { RunOptions, StageSummary } from "./types.js";
 
 /** Where the state of a run is while it goes through its stages. */
@@ -111,6 +112,7 @@ export class Run {
 			stage,
 			seed: this.#pipeline.config.seed,
 			dtype: this.#session.options.dtype,
+			...(this.#pipeline.asOf === undefined ? {} : { asOf: this.#pipeline.asOf }),
 			inputs: await this.#hasher.inputs(stage, this.#stageFolder),
 		};
 		const identity = stageIdentity({
@@ -166,6 +168,7 @@ export class Run {
 		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
 		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
 		const started = now();
+		const { stopTime } = this.#options;
 		const notes: string[] = [];
 		const context: TrainingContext = {
 			name: stage.name,
@@ -185,6 +188,7 @@ export class Run {
 			},
 			journal: (event) => this.#folder.journal({ ...event, stage: stage.name, iteration }),
 			now,
+			...(stopTime ? { stopTime: { by: started + (stopTime.at - Date.now()) / 1000, error: timeIsOver(stopTime) } } : {}),
 			...(this.#options.signal ? { signal: this.#options.signal } : {}),
 		};
 		let outcome: StageOutcome;

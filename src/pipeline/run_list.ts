@@ -2,6 +2,7 @@
  * The runs below a folder: what each is doing or came to.
  * @module
  */
+import { realpathSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fromSystemError } from "../errors.js";
@@ -16,16 +17,10 @@ export interface ListedRun extends RunState {
 	main: Record<string, number>;
 }
 
-/** The runs in the folders below a folder, the newest first; folders of anything else are passed over. */
+/** The runs below a folder, the newest first; folders of anything else are passed over. */
 export async function listRuns(folder: string, now = Date.now()): Promise<ListedRun[]> {
-	let names: string[];
-	try {
-		names = (await readdir(folder, { withFileTypes: true })).filter((e) => !e.isFile()).map((e) => join(folder, e.name));
-	} catch (error) {
-		throw fromSystemError(error, folder);
-	}
 	const runs: ListedRun[] = [];
-	for (const path of names.filter(isRunFolder)) {
+	for (const path of await runFoldersBelow(folder)) {
 		const run = await readRunState(path, now);
 		const end = run.state === "running" ? now : Date.parse(run.updated ?? "");
 		const seconds = (end - Date.parse(run.started ?? "")) / 1000;
@@ -33,6 +28,32 @@ export async function listRuns(folder: string, now = Date.now()): Promise<Listed
 	}
 	return runs.sort((a, b) => compareText(b.started ?? "", a.started ?? "") || compareText(a.folder, b.folder));
 }
+
+/** Run folders in a folder, and in the folders of it: the runs of a pipeline by date. */
+async function runFoldersBelow(folder: string): Promise<string[]> {
+	const found = new Map<string, string>();
+	const look = async (place: string): Promise<string[]> => {
+		const folders: string[] = [];
+		const entries = await readdir(place, { withFileTypes: true });
+		// A link to a run (the newest, the best) is that run again.
+		for (const entry of entries.sort((a, b) => Number(a.isSymbolicLink()) - Number(b.isSymbolicLink()))) {
+			const path = join(place, entry.name);
+			if (!isFolder(path)) continue;
+			folders.push(path);
+			if (isRunFolder(path) && !found.has(realpathSync(path))) found.set(realpathSync(path), path);
+		}
+		return folders;
+	};
+	try {
+		// One that may not be read holds nothing that could be shown.
+		for (const below of await look(folder)) await look(below).catch(() => []);
+	} catch (error) {
+		throw fromSystemError(error, folder);
+	}
+	return [...found.values()];
+}
+
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 
 async function mainMetrics({ folder, stages }: RunState): Promise<Record<string, number>> {
 	const over = stages.filter((s) => s.status === "done" || s.status === "reused");

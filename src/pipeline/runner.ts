@@ -2,7 +2,6 @@
  * Runs a pipeline from its file to a run folder that other programs can read, under the folder's lock.
  * @module
  */
-import { join } from "node:path";
 import { stringify } from "yaml";
 import { foldAdapterFolders } from "../engine/adapter.js";
 import { addonIdentity } from "../engine/environment.js";
@@ -11,14 +10,15 @@ import { ExitStatus, FintuneError } from "../errors.js";
 import { renderReport } from "../report/html.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
 import { ModelSession } from "../stages/session.js";
-import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath } from "./config.js";
-import { endOf, type RunEnd } from "./failure.js";
+import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath, runFolder } from "./config.js";
+import { endOf, type RunEnd, stopped } from "./failure.js";
 import { configFile, RunFolder, resultFile } from "./folder.js";
 import { hashFolder } from "./identity.js";
 import { maskedConfig } from "./mask.js";
 import { runReport } from "./report.js";
 import { Run } from "./run.js";
 import type { PipelineConfig } from "./schema.js";
+import { stopSignalAt } from "./stop_time.js";
 import { whileTelling } from "./telling.js";
 import type { RunOptions, RunResult } from "./types.js";
 
@@ -36,16 +36,23 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 		});
 	}
 	const resolved = maskedConfig(resolvedConfig(pipeline, options));
-	const folder = new RunFolder(options.out ?? join("runs", config.name));
+	const folder = new RunFolder(options.out ?? runFolder(pipeline));
 	const stack = config.adapters.map((path) => resolvePath(pipeline, path));
 	const model = resolveModel(modelPath(pipeline));
-	const lock = await folder.lock(options);
+	const stop = stopSignalAt(options.stopTime, options.signal);
+	const stoppable = { ...options, ...(stop.signal ? { signal: stop.signal } : {}) };
 	try {
-		return await whileTelling(config, folder, options.progress, (progress) =>
-			lockedRun(pipeline, { ...options, progress }, folder, resolved, model.dir, stack),
-		);
+		if (stop.signal?.aborted) throw stopped(stop.signal.reason);
+		const lock = await folder.lock(stoppable);
+		try {
+			return await whileTelling(config, folder, options.progress, (progress) =>
+				lockedRun(pipeline, { ...stoppable, progress }, folder, resolved, model.dir, stack),
+			);
+		} finally {
+			lock.release();
+		}
 	} finally {
-		lock.release();
+		stop.clear();
 	}
 }
 
@@ -62,7 +69,7 @@ async function lockedRun(
 	await folder.clear();
 	await folder.status({ status: "running", stages: [] });
 	await writeFileWhole(folder.file(configFile), stringify(resolved));
-	await folder.journal({ event: "run", name: resolved.name });
+	await folder.journal({ event: "run", name: resolved.name, as_of: pipeline.asOf });
 	if (removed.length > 0) await folder.journal({ event: "cleaned", removed });
 
 	const session = new ModelSession(modelDir, stack, {

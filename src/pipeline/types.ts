@@ -5,9 +5,10 @@
 import type { ExitStatus } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import type { RunReport } from "../report/types.js";
+import type { StopTime } from "./stop_time.js";
 
 export interface RunOptions {
-	/** Run folder. Default runs/<name> under the working folder. */
+	/** Run folder. Default {@link runFolder}. */
 	out?: string;
 	device?: string;
 	dtype?: string;
@@ -19,6 +20,8 @@ export interface RunOptions {
 	dataDirs?: readonly string[];
 	/** How long to wait for another run in the folder to end. Default 0: E_LOCKED at once. */
 	waitSeconds?: number;
+	/** When the run has to be over. It stops with E_ABORTED in time to save what it has done. */
+	stopTime?: StopTime;
 	progress: Progress;
 	signal?: AbortSignal;
 	/** Clock in seconds. */

@@ -33,6 +33,11 @@ export interface TrainerState {
 	pending?: MetricRow;
 	best: { loss: number | null; step: number; misses: number };
 	tokens: number;
+	/** Batches that a guard left out; the optimiser has done so many steps less. */
+	skipped?: number;
+	/** Times that a guard went back, and what the learning rate is multiplied by since. */
+	rollbacks?: number;
+	lrScale?: number;
 	seconds: number;
 	microBatchTokens: number;
 	lossScale?: number;

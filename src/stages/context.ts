@@ -2,6 +2,7 @@
  * What every stage is given and what it leaves behind.
  * @module
  */
+import type { FintuneError } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import type { EvaluationReport, SampleGeneration, TrainingReport } from "../report/types.js";
 import type { Split } from "../tasks/task.js";
@@ -31,6 +32,8 @@ export interface StageContext {
 	/** Seconds since some fixed moment. */
 	now(): number;
 	signal?: AbortSignal;
+	/** When the run has to be over, by the clock of `now`, and what a stage throws that stops for it. */
+	stopTime?: { by: number; error: FintuneError };
 }
 
 /** What a stage that trains is given: its folder may hold the checkpoints of the same work that was interrupted. */

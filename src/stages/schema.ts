@@ -61,6 +61,25 @@ const allowLeaks = z
 	.default(false)
 	.describe("train on rows that have a text of a test split, too; they are counted in either case");
 
+const guards = z
+	.strictObject({
+		non_finite: z.enum(["stop", "skip", "rollback"]).default("stop").describe("a loss or gradient that is NaN or infinite"),
+		spike: z.enum(["ignore", "warn", "skip", "rollback", "stop"]).default("warn").describe("a loss far above the usual"),
+		spike_factor: z
+			.number()
+			.positive()
+			.default(8)
+			.describe("a spike is so many interquartile ranges above the median of the last spike_window losses"),
+		spike_window: positiveInt.min(16).default(64),
+		grad_norm_limit: z.number().positive().optional().describe("a gradient norm above this counts as a spike"),
+		max_skips: z.number().int().min(0).default(10).describe("stop after so many skipped batches"),
+		max_rollbacks: z.number().int().min(0).default(3),
+		rollback_lr_factor: z.number().positive().max(1).default(0.5).describe("what a rollback multiplies the learning rate by"),
+		disk_wait_minutes: z.number().min(0).default(10).describe("wait so long for room for a checkpoint before giving up"),
+	})
+	.prefault({})
+	.describe("what is done when something goes wrong; skip: leave the batch out, rollback: go back to the newest checkpoint");
+
 const training = {
 	data: z.array(dataSource).min(1),
 	lora: lora.optional().describe("absent: all parameters are trained"),
@@ -89,6 +108,7 @@ const training = {
 	save_minutes: z.number().min(0).default(10).describe("save a checkpoint every so many minutes; 0: by steps alone"),
 	save_total_limit: positiveInt.default(2).describe("checkpoints kept"),
 	allow_leaks: allowLeaks,
+	guards,
 };
 
 const generation = {

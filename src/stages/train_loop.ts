@@ -12,10 +12,13 @@ import { createEventWriter, type EventWriter } from "../report/tensorboard.js";
 import type { MetricRow, TrainingReport } from "../report/types.js";
 import type { Checkpoint, Checkpoints } from "./checkpoint.js";
 import type { TrainingContext } from "./context.js";
+import { waitForRoom } from "./disk.js";
 import { JsonLinesFile, removeFolder } from "./files.js";
+import { Guards } from "./guards.js";
 import { type LrSchedule, learningRateAt, warmupStepsOf } from "./lr_schedule.js";
 import type { TrainingConfig } from "./schema.js";
 import { planSteps, type StepPlan } from "./step_plan.js";
+import { TimeLimit } from "./time_limit.js";
 
 /** TensorBoard's, below a stage's folder. */
 export const eventsFolder = "tensorboard";
@@ -58,10 +61,19 @@ interface LoopState {
 	step: number;
 	rows: MetricRow[];
 	/** The row of a step whose validation is not done yet. */
-	pending?: MetricRow;
+	pending?: MetricRow | undefined;
 	best: { loss: number; step: number; misses: number; parameters?: NamedTensor[] };
 	tokens: number;
+	/** Batches that a guard left out. */
+	skipped: number;
+	/** Times that a guard went back to a checkpoint. */
+	rollbacks: number;
+	/** What the scheduled learning rate is multiplied by. */
+	lrScale: number;
 }
+
+/** Ends a pass of the loop: the next goes on from the newest checkpoint. */
+class RollBack extends Error {}
 
 /**
  * Runs the loop; metrics.jsonl and TensorBoard events grow in the stage's folder as it goes. The trainer then holds the
@@ -79,15 +91,28 @@ class Loop<Item> {
 	readonly #plan: StepPlan;
 	readonly #schedule: LrSchedule;
 	readonly #seed: number;
-	readonly #state: LoopState = { step: 0, rows: [], best: { loss: Number.POSITIVE_INFINITY, step: 0, misses: 0 }, tokens: 0 };
+	readonly #state: LoopState = {
+		step: 0,
+		rows: [],
+		best: { loss: Number.POSITIVE_INFINITY, step: 0, misses: 0 },
+		tokens: 0,
+		skipped: 0,
+		rollbacks: 0,
+		lrScale: 1,
+	};
+	readonly #guards: Guards;
+	#microBatchTokens: number;
 	/** The moment at which an uninterrupted loop would have begun. */
 	readonly #started: number;
 	#saved = { step: 0, at: 0 };
+	readonly #limit: TimeLimit;
 
 	constructor(options: LoopOptions<Item>) {
 		const { context, config, set, resume } = options;
 		this.#options = options;
 		this.#seed = config.seed ?? context.seed;
+		this.#guards = new Guards(config.guards);
+		this.#microBatchTokens = options.microBatchTokens;
 		this.#plan = planSteps(set, config, this.#seed);
 		const { totalSteps } = this.#plan;
 		if (totalSteps === 0) throw new FintuneError("E_DATA_EMPTY", "there is nothing to train on", { where: context.name });
@@ -100,21 +125,37 @@ class Loop<Item> {
 		if (resume) this.#restore(resume);
 		this.#saved = { step: this.#state.step, at: context.now() };
 		this.#started = context.now() - (resume?.state.seconds ?? 0);
+		this.#limit = new TimeLimit(context, context.stopTime ? checkpointBytes(options.trainer) : 0);
 	}
 
 	async run(): Promise<void> {
+		let goesOn = this.#options.resume !== undefined;
+		while (true) {
+			try {
+				return await this.#pass(goesOn);
+			} catch (error) {
+				if (!(error instanceof RollBack)) throw error;
+				await this.#rollBack(error);
+				goesOn = true;
+			}
+		}
+	}
+
+	/** From where the state is to the end, or to what ends it before. */
+	async #pass(goesOn: boolean): Promise<void> {
 		const { context } = this.#options;
 		const state = this.#state;
 		const metrics = await JsonLinesFile.create(join(context.folder, "metrics.jsonl"), state.rows);
 		const eventsPath = join(context.folder, eventsFolder);
-		if (!this.#options.resume) await removeFolder(eventsPath);
-		const events = createEventWriter(eventsPath, this.#options.resume ? { resumedAtStep: state.rows.length + 1 } : {});
+		if (!goesOn) await removeFolder(eventsPath);
+		const events = createEventWriter(eventsPath, goesOn ? { resumedAtStep: (state.rows.at(-1)?.step ?? 0) + 1 } : {});
 		try {
+			if (!goesOn && this.#guards.rollsBack) await this.#save("start", events);
 			if (state.pending) await this.#endStep(metrics, events);
 			for (const { epoch, items } of this.#plan.steps(state.step)) {
 				if (this.#outOfPatience()) break;
-				await this.#trainStep(epoch, items);
-				await this.#endStep(metrics, events);
+				this.#limit.check();
+				if (await this.#trainStep(epoch, items)) await this.#endStep(metrics, events);
 				if (this.#saveIsDue()) await this.#save("interval", events);
 			}
 		} catch (error) {
@@ -132,7 +173,7 @@ class Loop<Item> {
 
 	/** Keeps the parameters that the config asks for, and tells what was done. */
 	result(): LoopResult {
-		const { context, trainer, type, microBatchTokens } = this.#options;
+		const { context, trainer, type } = this.#options;
 		const { best, rows, step, tokens } = this.#state;
 		const keepBest = best.parameters !== undefined && best.step !== step;
 		if (keepBest) trainer.setParameters(best.parameters!);
@@ -143,7 +184,7 @@ class Loop<Item> {
 			seconds: context.now() - this.#started,
 			tokens,
 			trainableParameters: trainer.parameters().reduce((sum, p) => sum + p.data.length, 0),
-			microBatchTokens,
+			microBatchTokens: this.#microBatchTokens,
 		};
 		return {
 			rows,
@@ -153,22 +194,84 @@ class Loop<Item> {
 		};
 	}
 
-	/** One optimiser step; its row is pending until {@link #endStep}. */
-	async #trainStep(epoch: number, indices: readonly number[]): Promise<void> {
-		const { context, trainer, set, microBatchTokens } = this.#options;
+	/** One optimiser step; its row is pending until {@link #endStep}. False where a guard left the batch out. */
+	async #trainStep(epoch: number, indices: readonly number[]): Promise<boolean> {
+		const { context, set } = this.#options;
 		const state = this.#state;
 		const items = indices.map((i) => set.items[i]!);
-		const learningRate = learningRateAt(this.#schedule, state.step);
+		const learningRate = learningRateAt(this.#schedule, state.step) * state.lrScale;
 		const before = context.now();
-		const result = await trainer.step(set.batch(items, packed(set, items, microBatchTokens)), {
-			learningRate,
-			...(context.signal ? { signal: context.signal } : {}),
-		});
+		let result: StepResult;
+		try {
+			result = await this.#optimise(items, learningRate);
+		} catch (error) {
+			if (this.#guards.action(error, state) === "rollback") throw new RollBack((error as Error).message, { cause: error });
+			state.step += 1;
+			state.skipped += 1;
+			await this.#tell({ event: "skipped batch", step: state.step, reason: (error as Error).message, items: indices });
+			return false;
+		}
 		const seconds = Math.max(1e-9, context.now() - before);
+		this.#limit.stepTook(seconds, this.#plan.totalSteps - state.step - 1);
 		const tokens = items.reduce((sum, item) => sum + set.tokens(item), 0);
 		state.tokens += tokens;
 		state.step += 1;
 		state.pending = metricRow(state.step, epoch, learningRate, tokens / seconds, result);
+		const warning = this.#guards.warning(state.rows, result);
+		if (warning) await this.#tell({ event: "loss spike", step: state.step, reason: warning });
+		return true;
+	}
+
+	/** The step itself, in smaller micro-batches where memory falls short: the loss is normalised over all of them. */
+	async #optimise(items: readonly Item[], learningRate: number): Promise<StepResult> {
+		const { context, trainer, set } = this.#options;
+		const limits = this.#guards.limits(this.#state.rows);
+		while (true) {
+			try {
+				return await trainer.step(set.batch(items, packed(set, items, this.#microBatchTokens)), {
+					learningRate,
+					limits,
+					...(context.signal ? { signal: context.signal } : {}),
+				});
+			} catch (error) {
+				const smaller = Math.max(Math.ceil(this.#microBatchTokens / 2), ...items.map((item) => set.tokens(item)));
+				if (!(error instanceof FintuneError && error.code === "E_OUT_OF_MEMORY") || smaller >= this.#microBatchTokens)
+					throw error;
+				const from = this.#microBatchTokens;
+				this.#microBatchTokens = smaller;
+				await this.#tell({
+					event: "memory short",
+					step: this.#state.step + 1,
+					reason: `${error.message}; micro_batch_tokens ${from} becomes ${smaller}, bits may differ from those of a run with enough memory`,
+				});
+			}
+		}
+	}
+
+	/** Back to the newest checkpoint, with a smaller learning rate from there. */
+	async #rollBack(why: RollBack): Promise<void> {
+		const { context, config, checkpoints } = this.#options;
+		const { step, rollbacks, lrScale } = this.#state;
+		const newest = await checkpoints.newest();
+		if (newest === undefined) throw why.cause;
+		this.#restore(newest.checkpoint);
+		this.#state.rollbacks = rollbacks + 1;
+		this.#state.lrScale = lrScale * config.guards.rollback_lr_factor;
+		this.#saved = { step: this.#state.step, at: context.now() };
+		await this.#tell({
+			event: "rolled back",
+			step: step + 1,
+			checkpoint: newest.name,
+			learning_rate_scale: this.#state.lrScale,
+			reason: why.message,
+		});
+	}
+
+	/** What a guard did, for the journal and the reader. */
+	async #tell({ event, step, reason, ...more }: { event: string; step: number; reason: string; [key: string]: unknown }) {
+		const { context } = this.#options;
+		await context.journal({ event, step, reason, ...more });
+		context.log(`${context.name}: step ${step}: ${event}: ${reason}`);
 	}
 
 	/** Validates where it is time to, and publishes the row of the newest step. */
@@ -219,10 +322,12 @@ class Loop<Item> {
 		return config.save_minutes > 0 && context.now() - this.#saved.at >= config.save_minutes * 60;
 	}
 
-	async #save(reason: "interval" | "stopped", events: EventWriter): Promise<void> {
-		const { context, trainer, checkpoints, microBatchTokens } = this.#options;
-		const { step, rows, pending, best, tokens } = this.#state;
-		if (step === this.#saved.step) return;
+	async #save(reason: "start" | "interval" | "stopped", events: EventWriter): Promise<void> {
+		const { context, config, trainer, checkpoints } = this.#options;
+		const { step, rows, pending, best, tokens, skipped, rollbacks, lrScale } = this.#state;
+		if (step === this.#saved.step && reason !== "start") return;
+		const { disk_wait_minutes: patience } = config.guards;
+		if (reason !== "stopped") await waitForRoom(context, 1.1 * checkpointBytes(trainer) + spareBytes, 60 * patience);
 		const began = context.now();
 		events.flush();
 		const { m, v, lossScale, lossScaleSteps } = trainer.optimizerState();
@@ -233,11 +338,13 @@ class Loop<Item> {
 				...(pending ? { pending } : {}),
 				best: { loss: Number.isFinite(best.loss) ? best.loss : null, step: best.step, misses: best.misses },
 				tokens,
+				...(skipped > 0 ? { skipped } : {}),
+				...(rollbacks > 0 ? { rollbacks, lrScale } : {}),
 				seconds: context.now() - this.#started,
-				microBatchTokens,
+				microBatchTokens: this.#microBatchTokens,
 				...(lossScale === undefined ? {} : { lossScale, lossScaleSteps: lossScaleSteps ?? 0 }),
 				data: { ...this.#plan.cursor(step), seed: this.#seed },
-				dropout: { seed: this.#seed, step },
+				dropout: { seed: this.#seed, step: step - skipped },
 				schedule: this.#schedule,
 			},
 			parameters: trainer.parameters(),
@@ -246,23 +353,33 @@ class Loop<Item> {
 		});
 		this.#saved = { step, at: context.now() };
 		const seconds = Number((context.now() - began).toFixed(3));
+		this.#limit.saveTook(seconds);
 		await context.journal({ event: "checkpoint", checkpoint: name, step, reason, seconds });
 	}
 
 	#restore({ state, parameters, optimizer, best }: Checkpoint): void {
 		const { trainer } = this.#options;
-		const { step, rows, pending, tokens, lossScale, lossScaleSteps } = state;
+		const { step, rows, pending, tokens, lossScale, lossScaleSteps, skipped = 0, rollbacks = 0, lrScale = 1 } = state;
 		trainer.setParameters(parameters);
-		trainer.setOptimizerState({ step, ...optimizer, lossScale, lossScaleSteps });
+		trainer.setOptimizerState({ step: step - skipped, ...optimizer, lossScale, lossScaleSteps });
 		Object.assign(this.#state, {
 			step,
 			rows: [...rows],
-			...(pending ? { pending } : {}),
+			pending,
 			best: { ...state.best, loss: state.best.loss ?? Number.POSITIVE_INFINITY, ...(best ? { parameters: best } : {}) },
 			tokens,
+			skipped,
+			rollbacks,
+			lrScale,
 		});
 	}
 }
+
+/** Room beside a checkpoint: the journal, metrics, what a stage leaves. */
+const spareBytes = 1 << 20;
+
+/** Parameters and both moments in f32. */
+const checkpointBytes = (trainer: Trainer): number => 12 * trainer.parameters().reduce((sum, p) => sum + p.data.length, 0);
 
 function metricRow(step: number, epoch: number, learningRate: number, tokensPerSecond: number, result: StepResult): MetricRow {
 	const row: MetricRow = {

@@ -1,6 +1,6 @@
 /** `fintune status`, `watch`, `runs` and `compare` on runs that go on, have ended, were killed or are damaged. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -216,17 +216,20 @@ describe("runs", () => {
 		writeFileSync(join(list, "broken", "status.json"), '{"status": "do');
 		put(join(list, "notes", "readme.txt"), "not a run");
 		put(join(list, "file"), "nor this");
+		cpSync(at("runs", "a"), join(list, "nightly", "2026-08-21"), { recursive: true });
+		symlinkSync("2026-08-21", join(list, "nightly", "newest"));
 		const { status, stdout, stderr } = await fintune(["runs", list, "--json"]);
 		expect(status, stderr).toBe(0);
 		const runs = JSON.parse(stdout);
 		expect(runs.map((run: { folder: string; state: string }) => `${run.folder} ${run.state}`)).toEqual([
 			`${join(list, "b")} done`,
 			`${join(list, "a")} done`,
+			`${join(list, "nightly", "2026-08-21")} done`,
 			`${join(list, "broken")} damaged`,
 		]);
 		expect(runs[0].seconds).toBeGreaterThan(0);
 		expect(runs[0].main).toEqual({ "after.ner.entity_f1": expect.any(Number) });
-		expect(runs[2].why).toMatch(/status\.json: is not JSON/);
+		expect(runs[3].why).toMatch(/status\.json: is not JSON/);
 		const people = await fintune(["runs"], { cwd: dir });
 		expect(people.status).toBe(0);
 		expect(people.stdout).toMatch(/^a +done +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +[\d.]+ s +3\/3 +ner\.entity_f1 [\d.]+$/m);
