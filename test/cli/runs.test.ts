@@ -82,15 +82,15 @@ describe("status", () => {
 	});
 
 	it("of a run that failed: 0 as well, with the error", async () => {
-		const stages = [sft(), sft({ name: "second", max_length: 3 }), evaluate("e")];
+		const stages = [sft(), sft({ name: "second", data: [{ path: "gone.jsonl" }] }), evaluate("e")];
 		const file = put(at("fails.yaml"), pipelineText(stages));
-		expect((await fintune(["run", file, "--out", at("runs", "failed")])).status).toBe(65);
+		expect((await fintune(["run", file, "--out", at("runs", "failed")])).status).toBe(66);
 		const { status, stdout } = await fintune(["status", at("runs", "failed")]);
 		expect(status).toBe(0);
-		expect(stdout).toMatch(/failed \(exit status 65\)/);
+		expect(stdout).toMatch(/failed \(exit status 66\)/);
 		expect(stdout).toMatch(/^second +sft +failed/m);
 		expect(stdout).toMatch(/^e +evaluate$/m);
-		expect(stdout).toMatch(/rows\.jsonl:1.*[\s\S]*\(E_DATA_TOO_LONG\)\n$/);
+		expect(stdout).toMatch(/gone\.jsonl.*no such file[\s\S]*\(E_NOT_FOUND\)\n$/);
 	});
 
 	it("of no run: 66", async () => {
