@@ -8,6 +8,7 @@ import type { Command } from "commander";
 import { ExitStatus, FintuneError } from "../errors.js";
 import { loadPipeline, runFolder, runsFolder } from "../pipeline/config.js";
 import { type CatchUp, catchUpModes, datesToRun, parseAsOf } from "../pipeline/dates.js";
+import { preflight, refuseFindings } from "../pipeline/preflight.js";
 import { finalTable } from "../pipeline/report.js";
 import { runPipeline } from "../pipeline/runner.js";
 import { maxRuntime, parseDeadline, type StopTime } from "../pipeline/stop_time.js";
@@ -31,6 +32,8 @@ interface RunFlags {
 	deadline?: string;
 	maxRuntime?: number;
 	nice?: number;
+	strict?: boolean;
+	verifyResume?: boolean;
 	json?: boolean;
 }
 
@@ -49,11 +52,13 @@ export function addRun(program: Command): Command {
 		.option("--deadline <time>", "stop in time to be over by HH:MM or 2026-12-31T06:30; the next start goes on")
 		.option("--max-runtime <time>", "stop in time to be over after so long, e.g. 4h; the next start goes on", seconds)
 		.option("--nice <n>", "lower the priority of this process, 1 to 19", wholeNumber)
+		.option("--verify-resume", "replay finished training stages from a checkpoint: the bytes must be the same")
+		.option("--strict", "refuse to start where fintune doctor PIPELINE would warn")
 		.option("--json", "print result.json on stdout")
 		.action(async (file: string, flags: RunFlags) => {
 			// Before the engine starts its threads: they inherit it.
 			if (flags.nice !== undefined) lowerPriority(flags.nice);
-			const { json, set, data, wait, asOf, catchUp, deadline, maxRuntime: longest, nice: _nice, out, ...model } = flags;
+			const { json, set, data, wait, asOf, catchUp, deadline, maxRuntime: longest, nice: _nice, strict, out, ...model } = flags;
 			if (asOf === undefined && catchUp !== "none") throw new FintuneError("E_USAGE", "--catch-up needs --as-of");
 			const stopTime = earliest([
 				...(deadline === undefined ? [] : [parseDeadline(deadline)]),
@@ -64,6 +69,7 @@ export function addRun(program: Command): Command {
 			const signal = stopSignal();
 			const results = await runDates(await datesOf(file, flags), progress, async (date) => {
 				const pipeline = await loadPipeline(file, set, date);
+				if (strict) refuseFindings(await preflight(pipeline, { ...model, dataDirs: data, out: runFolder(pipeline, out) }));
 				const result = await runPipeline(pipeline, {
 					...model,
 					out: runFolder(pipeline, out),

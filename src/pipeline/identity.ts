@@ -174,9 +174,12 @@ export const stageIdentity = (parts: IdentityParts): string =>
 export const workIdentity = ({ stage, ...parts }: Omit<IdentityParts, "addon" | "device">): string =>
 	hashJson({ ...parts, stage: workOf(stage) });
 
-/** Hash over the files that a finished stage leaves for later ones: no record, no measured times. */
+/** Whether a file of a finished stage is there for later ones: no record, no measured times. */
+export const isContent = (file: string): boolean => !/^((stage|started)\.json|metrics\.jsonl|tensorboard\/.*)$/.test(file);
+
+/** Hash over the files that a finished stage leaves for later ones. */
 export const contentIdentity = ({ files }: Manifest): string =>
-	hashJson(Object.entries(files).filter(([file]) => !/^((stage|started)\.json|metrics\.jsonl|tensorboard\/.*)$/.test(file)));
+	hashJson(Object.entries(files).filter(([file]) => isContent(file)));
 
 /** The part of a stage's config that decides what it makes; conditions, gates and checkpoints do not. */
 function workOf(config: StageConfig): object {

@@ -15,7 +15,7 @@ import { availableMemory, mostMicroBatchTokens, usableShare, wantedMicroBatchTok
 import type { StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
 import { planSteps } from "../stages/step_plan.js";
-import { readTrainingData } from "../stages/training_data.js";
+import { readTrainingData, type TrainingData } from "../stages/training_data.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
 import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath } from "./config.js";
 import type { RunOptions } from "./types.js";
@@ -33,6 +33,8 @@ export interface StagePlan {
 	microBatchTokens?: number;
 	/** Peak bytes by kind of one micro-batch. */
 	memory?: MemoryPlan;
+	/** Where memory is short: whether a run would take fewer tokens at a time, or refuse. */
+	short?: "smaller" | "refused";
 	notes: string[];
 }
 
@@ -43,10 +45,14 @@ export interface PipelinePlan {
 	stages: StagePlan[];
 }
 
+/** Is given the rows of each training stage that are there before the run. */
+export type OnData = (stage: StagePlan, data: TrainingData) => void;
+
 /** Plans every stage. @throws FintuneError for data and models that a run would refuse */
 export async function planPipeline(
 	pipeline: LoadedPipeline,
 	options: Pick<RunOptions, "device" | "dtype" | "threads" | "dataDirs"> = {},
+	onData: OnData = () => {},
 ): Promise<PipelinePlan> {
 	const config = resolvedConfig(pipeline, options);
 	const model = resolveModel(modelPath(pipeline));
@@ -80,7 +86,7 @@ export async function planPipeline(
 			continue;
 		}
 		const trained = stage.lora ? [...ranks, { r: stage.lora.r, targetModules: stage.lora.target_modules }] : [];
-		const lengths = await trainingRows(plan, stage, session, pipeline, { dataDirs, leaks }, config.seed);
+		const lengths = await trainingRows(plan, stage, session, pipeline, { dataDirs, leaks }, onData);
 		const longest = Math.min(stage.max_length, lengths.length > 0 ? Math.max(...lengths) : stage.max_length);
 		const whole = lengths.length > 0 ? lengths.reduce((a, b) => a + b, 0) : Number.POSITIVE_INFINITY;
 		const auto = stage.micro_batch_tokens === "auto";
@@ -102,8 +108,10 @@ export async function planPipeline(
 		});
 		const bytes = Object.values(plan.memory).reduce((a, b) => a + b, 0);
 		if (auto && bytes > usableShare * memoryAvailable) {
+			plan.short = "smaller";
 			plan.notes.push("micro_batch_tokens auto: memory is short, so a run would take fewer and round otherwise");
 		} else if (!auto && bytes > memoryAvailable) {
+			plan.short = "refused";
 			plan.notes.push("micro_batch_tokens does not fit the memory that is available: a run would refuse it; auto fits");
 		}
 		if (stage.lora) ranks.push(...trained.slice(-1));
@@ -126,7 +134,7 @@ async function trainingRows(
 	session: ModelSession,
 	pipeline: LoadedPipeline,
 	data: Pick<StageContext, "dataDirs" | "leaks">,
-	seed: number,
+	onData: OnData,
 ): Promise<number[]> {
 	if (stage.data.some((s) => "from" in s)) {
 		plan.notes.push("its rows come from earlier stages");
@@ -142,7 +150,7 @@ async function trainingRows(
 		folder: "",
 		identity: "",
 		session,
-		seed,
+		seed: pipeline.config.seed,
 		...data,
 		resolvePath: (path) => resolvePath(pipeline, path),
 		stageFolder: () => "",
@@ -150,13 +158,19 @@ async function trainingRows(
 		log: (message) => plan.notes.push(message.replace(`${stage.name}: `, "")),
 		now: () => 0,
 	};
-	const { sequences, pairs, draw } = await readTrainingData(context, stage);
+	const training = await readTrainingData(context, stage);
+	onData(plan, training);
+	const { sequences, pairs, draw } = training;
 	const lengths = [
 		...sequences.map((s) => s.inputIds.length),
 		...pairs.flatMap((p) => [p.promptIds.length + p.chosenIds.length, p.promptIds.length + p.rejectedIds.length]),
 	];
 	plan.rows = sequences.length + pairs.length;
 	plan.tokens = lengths.reduce((a, b) => a + b, 0);
-	plan.steps = planSteps({ items: sequences.length > 0 ? sequences : pairs, ...(draw ? { draw } : {}) }, stage, seed).totalSteps;
+	plan.steps = planSteps(
+		{ items: sequences.length > 0 ? sequences : pairs, ...(draw ? { draw } : {}) },
+		stage,
+		context.seed,
+	).totalSteps;
 	return lengths;
 }

@@ -19,6 +19,7 @@ import { InputHasher, stageIdentity, workIdentity } from "./identity.js";
 import { Lineage } from "./lineage.js";
 import { timeIsOver } from "./stop_time.js";
 import type { RunOptions, StageSummary } from "./types.js";
+import { verifyResume } from "./verify_resume.js";
 
 /** Where the state of a run is while it goes through its stages. */
 export class Run {
@@ -128,14 +129,18 @@ export class Run {
 		const iteration = (this.#iterations.get(stage.name) ?? 0) + 1;
 		this.#iterations.set(stage.name, iteration);
 
-		const stored = this.#repeating ? "other work" : await this.#finished(stage.name, iteration, identity);
-		if (typeof stored === "object") {
-			await this.#folder.journal({ event: "reused", stage: stage.name, iteration, identity });
-			this.#accept(stage, stored.record, stored.manifest, "reused");
-			return stored.record;
-		}
 		const { model, stack, stages } = this.#lineage.content;
 		const work = workIdentity({ ...given, model, stack, from: sources.map((name) => stages.get(name)!) });
+		const stored = this.#repeating ? "other work" : await this.#finished(stage.name, iteration, identity);
+		if (typeof stored === "object") {
+			const { record, manifest } = stored;
+			await this.#folder.journal({ event: "reused", stage: stage.name, iteration, identity });
+			if (this.#options.verifyResume && record.outcome.trained) {
+				await this.#verifyResume(stage, { identity, work, iteration, manifest });
+			}
+			this.#accept(stage, record, manifest, "reused");
+			return record;
+		}
 		return this.#run(stage, { identity, work, iteration, mayResume: stored === "unfinished" });
 	}
 
@@ -181,34 +186,13 @@ export class Run {
 		stage: StageConfig,
 		{ identity, work, iteration, mayResume }: { identity: string; work: string; iteration: number; mayResume: boolean },
 	): Promise<StageRecord> {
-		const now = this.#options.now ?? (() => performance.now() / 1000);
 		const folder = await this.#folder.begin(stage.name, iteration, identity, mayResume);
 		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
 		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
-		const started = now();
-		const { stopTime } = this.#options;
 		const notes: string[] = [];
-		const context: TrainingContext = {
-			name: stage.name,
-			folder,
-			identity,
-			work,
-			session: this.#session,
-			seed: this.#pipeline.config.seed,
-			dataDirs: this.#dataDirs,
-			leaks: this.#leaks,
-			resolvePath: (path) => resolvePath(this.#pipeline, path),
-			stageFolder: this.#stageFolder,
-			progress: this.#options.progress,
-			log: (message) => {
-				notes.push(message);
-				this.#log(message);
-			},
-			journal: (event) => this.#folder.journal({ ...event, stage: stage.name, iteration }),
-			now,
-			...(stopTime ? { stopTime: { by: started + (stopTime.at - Date.now()) / 1000, error: timeIsOver(stopTime) } } : {}),
-			...(this.#options.signal ? { signal: this.#options.signal } : {}),
-		};
+		const context = this.#context(stage, { folder, identity, work, iteration }, (message) => void notes.push(message));
+		const { now } = context;
+		const started = now();
 		let outcome: StageOutcome;
 		try {
 			outcome = await runStage(context, stage);
@@ -231,6 +215,51 @@ export class Run {
 		await this.#folder.journal({ event: outcome.status, stage: stage.name, iteration, seconds: record.seconds, notes });
 		this.#accept(stage, record, manifest, outcome.status);
 		return record;
+	}
+
+	/** What a stage is given that works in this folder. */
+	#context(
+		stage: StageConfig,
+		{ iteration, ...where }: { folder: string; identity: string; work: string; iteration: number },
+		note: (message: string) => void,
+	): TrainingContext {
+		const { stopTime, signal, progress, now = () => performance.now() / 1000 } = this.#options;
+		return {
+			name: stage.name,
+			...where,
+			session: this.#session,
+			seed: this.#pipeline.config.seed,
+			dataDirs: this.#dataDirs,
+			leaks: this.#leaks,
+			resolvePath: (path) => resolvePath(this.#pipeline, path),
+			stageFolder: this.#stageFolder,
+			progress,
+			log: (message) => {
+				note(message);
+				this.#log(message);
+			},
+			journal: (event) => this.#folder.journal({ ...event, stage: stage.name, iteration }),
+			now,
+			...(stopTime ? { stopTime: { by: now() + (stopTime.at - Date.now()) / 1000, error: timeIsOver(stopTime) } } : {}),
+			...(signal ? { signal } : {}),
+		};
+	}
+
+	/** Replays a finished stage that trained; the stack is still what it was trained on. */
+	async #verifyResume(
+		stage: StageConfig,
+		{ manifest, ...given }: { identity: string; work: string; iteration: number; manifest: Manifest },
+	): Promise<void> {
+		const { name } = stage;
+		const checkpoint = await verifyResume(this.#folder.stage(name, given.iteration), manifest, (folder) =>
+			runStage(
+				this.#context(stage, { ...given, folder }, () => {}),
+				stage,
+			),
+		);
+		if (checkpoint === undefined) return this.#log(`${name}: no checkpoint to replay from: it ended before one was saved`);
+		await this.#folder.journal({ event: "resume verified", stage: name, iteration: given.iteration, checkpoint });
+		this.#log(`${name}: replayed from ${checkpoint}: the same bytes`);
 	}
 
 	#accept(stage: StageConfig, record: StageRecord, manifest: Manifest, status: StageSummary["status"]): void {

@@ -18,6 +18,8 @@ export interface RunOptions {
 	/** Repeat this stage and those after it. */
 	from?: string;
 	dataDirs?: readonly string[];
+	/** Replay finished training stages from a checkpoint and compare the bytes. */
+	verifyResume?: boolean;
 	/** How long to wait for another run in the folder to end. Default 0: E_LOCKED at once. */
 	waitSeconds?: number;
 	/** When the run has to be over. It stops with E_ABORTED in time to save what it has done. */
