@@ -8,6 +8,7 @@ import { ExitStatus, fromSystemError } from "../errors.js";
 import { version } from "../version.js";
 import { addBaselines } from "./baselines.js";
 import { addBench } from "./bench.js";
+import { addCompare } from "./compare.js";
 import { addData } from "./data.js";
 import { addDoctor } from "./doctor.js";
 import { addEvaluate } from "./evaluate.js";
@@ -15,9 +16,12 @@ import { addGenerate } from "./generate.js";
 import { addPlan } from "./plan.js";
 import { addReport } from "./report.js";
 import { addRun } from "./run.js";
+import { addRuns } from "./runs.js";
 import { addScore } from "./score.js";
+import { addStatus } from "./status.js";
 import { addTasks } from "./tasks.js";
 import { showError, showWarning } from "./terminal.js";
+import { addWatch } from "./watch.js";
 
 const program = new Command("fintune")
 	.description("LoRA fine-tuning of language models for finance, natively in Node")
@@ -35,6 +39,10 @@ const commands = [
 	addBaselines,
 	addTasks,
 	addData,
+	addStatus,
+	addWatch,
+	addRuns,
+	addCompare,
 	addReport,
 	addBench,
 	addDoctor,

@@ -15,7 +15,7 @@ import { maxRuntime, parseDeadline, type StopTime } from "../pipeline/stop_time.
 import type { RunResult } from "../pipeline/types.js";
 import type { Progress } from "../report/progress.js";
 import { addModelOptions, collect, oneOf, seconds, wholeNumber } from "./options.js";
-import { printJson, showError, stopSignal, terminalProgress, terminalWidth } from "./terminal.js";
+import { logUnattended, printJson, showError, stopSignal, terminalProgress, terminalWidth } from "./terminal.js";
 
 interface RunFlags {
 	out?: string;
@@ -68,6 +68,7 @@ export function addRun(program: Command): Command {
 				...(deadline === undefined ? [] : [parseDeadline(deadline)]),
 				...(longest === undefined ? [] : [maxRuntime(longest)]),
 			]);
+			logUnattended();
 			const progress = terminalProgress();
 			const signal = stopSignal();
 			const results = await runDates(await datesOf(file, flags), progress, async (date) => {

@@ -18,20 +18,21 @@ export const temporaryPath = (path: string): string =>
 
 /**
  * Writes a file by way of a temporary one in the same folder: written, synced, renamed, and the folder synced.
+ * @param durable false: nothing is synced; the file is whole for every reader, but a power cut may take it
  * @throws FintuneError E_IO, E_PERMISSION, E_CANNOT_CREATE ...; the old file, if any, is then untouched
  */
-export async function writeFileAtomic(path: string, parts: readonly Uint8Array[]): Promise<void> {
+export async function writeFileAtomic(path: string, parts: readonly Uint8Array[], durable = true): Promise<void> {
 	const folder = dirname(path);
 	const temporary = temporaryPath(path);
 	let file: FileHandle | undefined;
 	try {
 		file = await open(temporary, "wx");
 		for (const part of parts) await writeAll(file, part);
-		await file.sync();
+		if (durable) await file.sync();
 		await file.close();
 		file = undefined;
 		await rename(temporary, path);
-		await syncFolder(folder);
+		if (durable) await syncFolder(folder);
 	} catch (error) {
 		await file?.close().catch(() => undefined);
 		await rm(temporary, { force: true }).catch(() => undefined);

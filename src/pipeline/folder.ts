@@ -22,6 +22,7 @@ import {
 	writeManifest,
 } from "../stages/manifest.js";
 import { eventsFolder } from "../stages/train_loop.js";
+import { Heartbeat, type RunStatus } from "./heartbeat.js";
 import { lockRunFolder } from "./lock.js";
 
 /** stage.json: what a stage came to. The stage is finished once the manifest of its folder lists this file. */
@@ -39,15 +40,23 @@ export interface StageRecord {
 const stageFile = "stage.json";
 /** Whose unfinished work lies in a stage's folder. */
 const startedFile = "started.json";
-const journalFile = "journal.jsonl";
+export const journalFile = "journal.jsonl";
+export const statusFile = "status.json";
+export const resultFile = "result.json";
+export const configFile = "config.resolved.yaml";
 /** What a training stage looks for when it goes on: checkpoints, and event files that it adds to. */
 const resumable: readonly string[] = [checkpointsFolder, eventsFolder];
 
 export class RunFolder {
 	readonly path: string;
+	/** What keeps status.json fresh while a run goes on. */
+	readonly heartbeat: Heartbeat;
+	/** Told of every event of the journal. */
+	onEvent?: (event: Record<string, unknown>) => void;
 
 	constructor(path: string) {
 		this.path = path;
+		this.heartbeat = new Heartbeat(join(path, statusFile));
 	}
 
 	/** stages/NAME, and stages/NAME.2, NAME.3, ... for repetitions. */
@@ -155,6 +164,7 @@ export class RunFolder {
 
 	/** Appends one event to journal.jsonl and syncs it; where that fails, the file ends with the event before. */
 	async journal(event: Record<string, unknown>): Promise<void> {
+		this.onEvent?.(event);
 		const path = join(this.path, journalFile);
 		try {
 			const isNew = !existsSync(path);
@@ -178,7 +188,7 @@ export class RunFolder {
 	}
 
 	/** status.json: what is going on now. */
-	status(status: Record<string, unknown>): Promise<void> {
-		return writeJson(join(this.path, "status.json"), { ...status, pid: process.pid, updated: new Date().toISOString() });
+	status(status: RunStatus): Promise<void> {
+		return this.heartbeat.write(status);
 	}
 }

@@ -11,13 +11,15 @@ import { renderReport } from "../report/html.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
 import { ModelSession } from "../stages/session.js";
 import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath, runFolder } from "./config.js";
-import { codeOf, statusOf, stopped } from "./failure.js";
-import { RunFolder } from "./folder.js";
+import { endOf, type RunEnd, stopped } from "./failure.js";
+import { configFile, RunFolder, resultFile } from "./folder.js";
 import { hashFolder } from "./identity.js";
+import { maskedConfig } from "./mask.js";
 import { runReport } from "./report.js";
 import { Run } from "./run.js";
 import type { PipelineConfig } from "./schema.js";
 import { stopSignalAt } from "./stop_time.js";
+import { whileTelling } from "./telling.js";
 import type { RunOptions, RunResult } from "./types.js";
 
 /**
@@ -33,7 +35,7 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 			expected: `one of ${config.stages.map((s) => s.name).join(", ")}`,
 		});
 	}
-	const resolved = resolvedConfig(pipeline, options);
+	const resolved = maskedConfig(resolvedConfig(pipeline, options));
 	const folder = new RunFolder(options.out ?? runFolder(pipeline));
 	const stack = config.adapters.map((path) => resolvePath(pipeline, path));
 	const model = resolveModel(modelPath(pipeline));
@@ -43,7 +45,9 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 		if (stop.signal?.aborted) throw stopped(stop.signal.reason);
 		const lock = await folder.lock(stoppable);
 		try {
-			return await lockedRun(pipeline, stoppable, folder, resolved, model.dir, stack);
+			return await whileTelling(config, folder, options.progress, (progress) =>
+				lockedRun(pipeline, { ...stoppable, progress }, folder, resolved, model.dir, stack),
+			);
 		} finally {
 			lock.release();
 		}
@@ -63,7 +67,8 @@ async function lockedRun(
 ): Promise<RunResult> {
 	const removed = await folder.create();
 	await folder.clear();
-	await writeFileWhole(folder.file("config.resolved.yaml"), stringify(resolved));
+	await folder.status({ status: "running", stages: [] });
+	await writeFileWhole(folder.file(configFile), stringify(resolved));
 	await folder.journal({ event: "run", name: resolved.name, as_of: pipeline.asOf });
 	if (removed.length > 0) await folder.journal({ event: "cleaned", removed });
 
@@ -98,18 +103,17 @@ async function lockedRun(
 
 /** Writes what other programs read about a run that has ended. */
 async function finish(run: Run, folder: RunFolder, config: PipelineConfig, failure: unknown): Promise<RunResult> {
-	const gated = run.gateFailures.length > 0;
-	const outcome = {
-		status: failure === undefined ? (gated ? ("gate_not_passed" as const) : ("done" as const)) : statusOf(failure),
-		stages: run.summaries,
-		...(failure === undefined
-			? {}
-			: { error: { code: codeOf(failure), message: failure instanceof Error ? failure.message : String(failure) } }),
-	};
+	const { exitStatus, ...end } = failure === undefined ? endOfStages(run) : endOf(failure);
+	const outcome = { ...end, stages: run.summaries };
 	const report = runReport(outcome, run.records, config);
 	await writeFileWhole(folder.file("report.html"), renderReport(report));
-	await writeJson(folder.file("result.json"), outcome);
-	await folder.status({ status: outcome.status, stages: outcome.stages });
+	await writeJson(folder.file(resultFile), outcome);
+	await folder.status({ ...outcome, exit_status: exitStatus });
 	await folder.journal({ event: "finished", status: outcome.status });
-	return { ...outcome, folder: folder.path, exitStatus: gated ? ExitStatus.gateNotPassed : ExitStatus.ok, report };
+	return { ...outcome, folder: folder.path, exitStatus, report };
 }
+
+const endOfStages = (run: Run): RunEnd =>
+	run.gateFailures.length > 0
+		? { status: "gate_not_passed", exitStatus: ExitStatus.gateNotPassed }
+		: { status: "done", exitStatus: ExitStatus.ok };
