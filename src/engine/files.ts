@@ -65,13 +65,16 @@ export async function syncFolder(folder: string): Promise<void> {
 	}
 }
 
+/** Whether a name is one that {@link temporaryPath} makes. */
+export const isTemporary = (name: string): boolean => temporaryName.test(name);
+
 /**
  * Removes what a killed process was writing, at any depth. Only for folders that nobody else writes to at the moment.
  * @returns the files removed, relative to the folder
  */
 export async function removeTemporaries(folder: string): Promise<string[]> {
 	try {
-		const found = (await readdir(folder, { recursive: true })).filter((name) => temporaryName.test(basename(name)));
+		const found = (await readdir(folder, { recursive: true })).filter((name) => isTemporary(basename(name)));
 		for (const name of found) await rm(join(folder, name), { recursive: true, force: true });
 		return found.sort();
 	} catch (error) {

@@ -3,15 +3,23 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { removeTemporaries, syncFolder } from "../engine/files.js";
 import type { FileLock } from "../engine/lock_file.js";
-import { fromSystemError } from "../errors.js";
+import { FintuneError } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import { checkpointsFolder } from "../stages/checkpoint.js";
 import type { StageOutcome } from "../stages/context.js";
-import { dropTornLine, makeFolder, readJsonIfThere, removeFolder, writeJson } from "../stages/files.js";
+import {
+	appendJsonLine,
+	dropTornLine,
+	makeFolder,
+	readJsonIfThere,
+	readWholeLines,
+	removeFolder,
+	writeJson,
+} from "../stages/files.js";
 import {
 	type Damage,
 	findDamage,
@@ -53,6 +61,8 @@ export class RunFolder {
 	readonly heartbeat: Heartbeat;
 	/** Told of every event of the journal. */
 	onEvent?: (event: Record<string, unknown>) => void;
+	/** Finished stages may be done again, but give way to no other work: the folder is the champion's. */
+	kept = false;
 
 	constructor(path: string) {
 		this.path = path;
@@ -138,6 +148,7 @@ export class RunFolder {
 	async begin(name: string, iteration: number, identity: string, mayResume: boolean): Promise<string> {
 		const folder = this.stage(name, iteration);
 		const marker = join(folder, startedFile);
+		if (this.kept && existsSync(folder)) await this.#refuseOtherWork(marker, identity);
 		const hadManifest = existsSync(join(folder, manifestName));
 		await this.#removeForGood(folder, manifestName);
 		if (mayResume && existsSync(folder)) {
@@ -155,6 +166,17 @@ export class RunFolder {
 		return folder;
 	}
 
+	/** @throws FintuneError E_CANNOT_CREATE where the stage there was other work */
+	async #refuseOtherWork(marker: string, identity: string): Promise<void> {
+		const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
+		if (started?.identity === identity) return;
+		throw new FintuneError("E_CANNOT_CREATE", "this run would take the place of the champion, which lies in this folder", {
+			where: this.path,
+			expected: "a folder of its own for every run",
+			hint: "give each run its own with --as-of today, or --out",
+		});
+	}
+
 	/** Writes the record and, last, the manifest. */
 	async finish(record: StageRecord): Promise<Manifest> {
 		const folder = this.stage(record.name, record.iteration);
@@ -162,29 +184,15 @@ export class RunFolder {
 		return writeManifest(folder, checkpointsFolder);
 	}
 
-	/** Appends one event to journal.jsonl and syncs it; where that fails, the file ends with the event before. */
-	async journal(event: Record<string, unknown>): Promise<void> {
+	/** Appends one event to journal.jsonl and syncs it. */
+	journal(event: Record<string, unknown>): Promise<void> {
 		this.onEvent?.(event);
-		const path = join(this.path, journalFile);
-		try {
-			const isNew = !existsSync(path);
-			const file = await open(path, "a");
-			try {
-				const { size } = await file.stat();
-				try {
-					await file.appendFile(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
-				} catch (error) {
-					await file.truncate(size).catch(() => undefined);
-					throw error;
-				}
-				await file.sync();
-			} finally {
-				await file.close();
-			}
-			if (isNew) await syncFolder(this.path);
-		} catch (error) {
-			throw fromSystemError(error, path);
-		}
+		return appendJsonLine(join(this.path, journalFile), { time: new Date().toISOString(), ...event });
+	}
+
+	/** The journal as far as it goes. */
+	events(): Promise<Record<string, unknown>[]> {
+		return readWholeLines(join(this.path, journalFile));
 	}
 
 	/** status.json: what is going on now. */

@@ -5,6 +5,7 @@
 import type { ExitStatus } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import type { RunReport } from "../report/types.js";
+import type { PromotionFacts } from "./champion.js";
 import type { StopTime } from "./stop_time.js";
 
 export interface RunOptions {
@@ -41,11 +42,25 @@ export interface StageSummary {
 	note?: string;
 }
 
+/** What `promote:` came to. */
+export interface Promotion extends Partial<PromotionFacts> {
+	/** `champion`: it was that already. */
+	status: "promoted" | "champion" | "not_promoted";
+	metric: string;
+	/** One sentence for people. */
+	reason: string;
+	/** The link, and the run that it leads to now; null where there is no champion. */
+	link: string;
+	champion: string | null;
+}
+
 export interface RunResult {
 	status: "done" | "gate_not_passed" | "failed" | "stopped";
 	stages: StageSummary[];
 	folder: string;
 	exitStatus: ExitStatus;
+	/** Absent where the pipeline promotes nothing, or the run did not come so far. */
+	promotion?: Promotion;
 	/** What report.html shows. */
 	report: RunReport;
 	/** What stopped the run. */
