@@ -18,20 +18,21 @@ export const temporaryPath = (path: string): string =>
 
 /**
  * Writes a file by way of a temporary one in the same folder: written, synced, renamed, and the folder synced.
+ * @param durable false: nothing is synced; the file is whole for every reader, but a power cut may take it
  * @throws FintuneError E_IO, E_PERMISSION, E_CANNOT_CREATE ...; the old file, if any, is then untouched
  */
-export async function writeFileAtomic(path: string, parts: readonly Uint8Array[]): Promise<void> {
+export async function writeFileAtomic(path: string, parts: readonly Uint8Array[], durable = true): Promise<void> {
 	const folder = dirname(path);
 	const temporary = temporaryPath(path);
 	let file: FileHandle | undefined;
 	try {
 		file = await open(temporary, "wx");
 		for (const part of parts) await writeAll(file, part);
-		await file.sync();
+		if (durable) await file.sync();
 		await file.close();
 		file = undefined;
 		await rename(temporary, path);
-		await syncFolder(folder);
+		if (durable) await syncFolder(folder);
 	} catch (error) {
 		await file?.close().catch(() => undefined);
 		await rm(temporary, { force: true }).catch(() => undefined);
@@ -52,14 +53,15 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array, position?: n
 
 /** Makes a rename in this folder survive a power cut. */
 export async function syncFolder(folder: string): Promise<void> {
-	const handle = await open(folder, "r");
+	let handle: FileHandle | undefined;
 	try {
+		handle = await open(folder, "r");
 		await handle.sync();
 	} catch (error) {
-		// Some file systems cannot sync a folder; the rename itself has happened.
-		if (!["EINVAL", "ENOTSUP", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+		// Some file systems cannot sync a folder, and some folders may not be read; the rename itself has happened.
+		if (!["EINVAL", "ENOTSUP", "EPERM", "EACCES"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
 	} finally {
-		await handle.close();
+		await handle?.close();
 	}
 }
 

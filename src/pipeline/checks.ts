@@ -20,7 +20,7 @@ export type CheckedStage = { config: StageConfig } | { broken: BrokenStage };
 
 /** Metrics of a whole stage, by its type; those of one task are the task's own. */
 const stageMetrics: Record<StageConfig["type"], readonly string[]> = {
-	evaluate: ["overlong"],
+	evaluate: ["overlong", "repetition"],
 	synthesize: ["texts", "kept", "agreement", "unread", "overlong"],
 	pretrain: ["loss", "steps", "kept_step", "eval_loss"],
 	sft: ["loss", "steps", "kept_step", "eval_loss"],
@@ -79,8 +79,10 @@ class Checks {
 		const reference = parseReference(metric);
 		const source = this.#earlierStage(reference.stage, path);
 		if (source) this.#metric(source, reference, path);
-		if (reference.metric === "overlong") {
-			this.#report(path, "overlong is no score of a task, and is not tested", { hint: "make it a gate: of an evaluate stage" });
+		if (["overlong", "repetition"].includes(reference.metric)) {
+			this.#report(path, `${reference.metric} is no score of a task, and is not tested`, {
+				hint: "make it a gate: of an evaluate stage",
+			});
 		}
 	}
 
@@ -201,7 +203,7 @@ class Checks {
 			return;
 		}
 		const names = Object.keys(found.metrics);
-		const known = [...names, ...names.map((name) => `strict_${name}`), "overlong"];
+		const known = [...names, ...names.map((name) => `strict_${name}`), "overlong", "repetition"];
 		if (!known.includes(metric)) this.#unknownMetric(path, `task ${found.name} has no metric "${metric}"`, metric, known, "");
 	}
 

@@ -4,8 +4,8 @@
  */
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { removeTemporaries } from "../engine/files.js";
+import { dirname, join, resolve } from "node:path";
+import { removeTemporaries, syncFolder } from "../engine/files.js";
 import type { FileLock } from "../engine/lock_file.js";
 import { FintuneError } from "../errors.js";
 import type { Progress } from "../report/progress.js";
@@ -30,6 +30,7 @@ import {
 	writeManifest,
 } from "../stages/manifest.js";
 import { eventsFolder } from "../stages/train_loop.js";
+import { Heartbeat, type RunStatus } from "./heartbeat.js";
 import { lockRunFolder } from "./lock.js";
 
 /** stage.json: what a stage came to. The stage is finished once the manifest of its folder lists this file. */
@@ -48,16 +49,24 @@ const stageFile = "stage.json";
 /** Whose unfinished work lies in a stage's folder. */
 const startedFile = "started.json";
 export const journalFile = "journal.jsonl";
+export const statusFile = "status.json";
+export const resultFile = "result.json";
+export const configFile = "config.resolved.yaml";
 /** What a training stage looks for when it goes on: checkpoints, and event files that it adds to. */
 const resumable: readonly string[] = [checkpointsFolder, eventsFolder];
 
 export class RunFolder {
 	readonly path: string;
+	/** What keeps status.json fresh while a run goes on. */
+	readonly heartbeat: Heartbeat;
+	/** Told of every event of the journal. */
+	onEvent?: (event: Record<string, unknown>) => void;
 	/** Finished stages may be done again, but give way to no other work: the folder is the champion's. */
 	kept = false;
 
 	constructor(path: string) {
 		this.path = path;
+		this.heartbeat = new Heartbeat(join(path, statusFile));
 	}
 
 	/** stages/NAME, and stages/NAME.2, NAME.3, ... for repetitions. */
@@ -88,6 +97,9 @@ export class RunFolder {
 	 */
 	async create(): Promise<string[]> {
 		await makeFolder(join(this.path, "stages"));
+		// A run that was killed may have made them and not come to sync them.
+		await syncFolder(this.path);
+		await syncFolder(dirname(resolve(this.path)));
 		const removed = await removeTemporaries(this.path);
 		if (await dropTornLine(this.file(journalFile))) removed.push(`the torn last line of ${journalFile}`);
 		return removed;
@@ -95,7 +107,15 @@ export class RunFolder {
 
 	/** Removes what tells of the result of an earlier run; its stages stay. */
 	async clear(): Promise<void> {
-		for (const name of ["result.json", "report.html", "adapter"]) await removeFolder(join(this.path, name));
+		await this.#removeForGood(this.path, "result.json");
+		for (const name of ["report.html", "adapter"]) await removeFolder(join(this.path, name));
+	}
+
+	/** Removes what vouches for the rest of a folder, before that may be touched: a power cut does not bring it back alone. */
+	async #removeForGood(folder: string, name: string): Promise<void> {
+		if (!existsSync(join(folder, name))) return;
+		await removeFolder(join(folder, name));
+		await syncFolder(folder);
 	}
 
 	/** The record of a finished stage as it stands, undefined where there is none. */
@@ -129,16 +149,19 @@ export class RunFolder {
 		const folder = this.stage(name, iteration);
 		const marker = join(folder, startedFile);
 		if (this.kept && existsSync(folder)) await this.#refuseOtherWork(marker, identity);
+		const hadManifest = existsSync(join(folder, manifestName));
+		await this.#removeForGood(folder, manifestName);
 		if (mayResume && existsSync(folder)) {
 			const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
-			const interrupted = started?.identity === identity && !existsSync(join(folder, manifestName));
+			const interrupted = started?.identity === identity && !hadManifest;
 			const outdated = interrupted ? [] : (await readdir(folder)).filter((entry) => !resumable.includes(entry));
-			// The manifest first: without it nothing else of the folder counts.
-			for (const entry of [manifestName, stageFile, ...outdated]) await removeFolder(join(folder, entry));
+			for (const entry of [stageFile, ...outdated]) await removeFolder(join(folder, entry));
 		} else {
 			await removeFolder(folder);
 		}
 		await makeFolder(folder);
+		// A run that was killed may have made it and not come to sync it.
+		await syncFolder(dirname(folder));
 		await writeJson(marker, { identity });
 		return folder;
 	}
@@ -163,6 +186,7 @@ export class RunFolder {
 
 	/** Appends one event to journal.jsonl and syncs it. */
 	journal(event: Record<string, unknown>): Promise<void> {
+		this.onEvent?.(event);
 		return appendJsonLine(join(this.path, journalFile), { time: new Date().toISOString(), ...event });
 	}
 
@@ -172,7 +196,7 @@ export class RunFolder {
 	}
 
 	/** status.json: what is going on now. */
-	status(status: Record<string, unknown>): Promise<void> {
-		return writeJson(join(this.path, "status.json"), { ...status, pid: process.pid, updated: new Date().toISOString() });
+	status(status: RunStatus): Promise<void> {
+		return this.heartbeat.write(status);
 	}
 }

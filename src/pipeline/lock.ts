@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type FileLock, lockFile } from "../engine/lock_file.js";
 import { FintuneError } from "../errors.js";
+import { isAlive } from "./process_alive.js";
 
 /** What RUN/.lock says, as JSON. */
 export interface LockHolder {
@@ -84,14 +85,5 @@ function readHolder(path: string): LockHolder | undefined {
 		return JSON.parse(readFileSync(path, "utf8")) as LockHolder;
 	} catch {
 		return undefined;
-	}
-}
-
-function isAlive(pid: number): boolean {
-	try {
-		process.kill(pid, 0);
-		return true;
-	} catch (error) {
-		return (error as NodeJS.ErrnoException).code === "EPERM";
 	}
 }

@@ -114,7 +114,7 @@ export class Run {
 			seed: this.#pipeline.config.seed,
 			dtype: this.#session.options.dtype,
 			...(this.#pipeline.asOf === undefined ? {} : { asOf: this.#pipeline.asOf }),
-			inputs: await this.#hasher.inputs(stage, this.#stageFolder),
+			inputs: await this.#inputs(stage),
 		};
 		const identity = stageIdentity({
 			...given,
@@ -144,6 +144,24 @@ export class Run {
 		return this.#run(stage, { identity, work, iteration, mayResume: stored === "unfinished" });
 	}
 
+	/** Hashes of everything a stage reads; what is missing is the failure of that stage. */
+	async #inputs(stage: StageConfig): Promise<unknown[]> {
+		try {
+			return await this.#hasher.inputs(stage, this.#stageFolder);
+		} catch (error) {
+			await this.#failed(stage, (this.#iterations.get(stage.name) ?? 0) + 1, error, 0);
+			throw error;
+		}
+	}
+
+	/** Tells of a stage that an error ended. */
+	async #failed({ name, type }: StageConfig, iteration: number, error: unknown, seconds: number): Promise<void> {
+		const note = error instanceof Error ? error.message : String(error);
+		const status = statusOf(error);
+		this.summaries.push({ name, type, iteration, status, metrics: {}, seconds, note });
+		await this.#folder.journal({ event: status, stage: name, iteration, error: note });
+	}
+
 	/** Newest finished folder of an earlier stage. */
 	readonly #stageFolder = (name: string): string => this.#folder.stage(name, this.newest.get(name)!.iteration);
 
@@ -168,8 +186,9 @@ export class Run {
 		stage: StageConfig,
 		{ identity, work, iteration, mayResume }: { identity: string; work: string; iteration: number; mayResume: boolean },
 	): Promise<StageRecord> {
-		const folder = await this.#folder.begin(stage.name, iteration, identity, mayResume);
+		// Told before what an earlier run left goes.
 		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
+		const folder = await this.#folder.begin(stage.name, iteration, identity, mayResume);
 		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
 		const notes: string[] = [];
 		const context = this.#context(stage, { folder, identity, work, iteration }, (message) => void notes.push(message));
@@ -182,18 +201,7 @@ export class Run {
 			// The engine only knows that it was told to stop; the signal's reason says by whom.
 			const { signal } = this.#options;
 			const error = signal?.aborted && codeOf(thrown) === "E_ABORTED" ? stopped(signal.reason) : thrown;
-			const message = error instanceof Error ? error.message : String(error);
-			const status = statusOf(error);
-			this.summaries.push({
-				name: stage.name,
-				type: stage.type,
-				iteration,
-				status,
-				metrics: {},
-				seconds: now() - started,
-				note: message,
-			});
-			await this.#folder.journal({ event: status, stage: stage.name, iteration, error: message });
+			await this.#failed(stage, iteration, error, now() - started);
 			throw error;
 		}
 		const record: StageRecord = {
@@ -216,7 +224,7 @@ export class Run {
 		{ iteration, ...where }: { folder: string; identity: string; work: string; iteration: number },
 		note: (message: string) => void,
 	): TrainingContext {
-		const { stopTime, signal, progress, now = () => performance.now() / 1000 } = this.#options;
+		const { stopTime, signal, waitSeconds, progress, now = () => performance.now() / 1000 } = this.#options;
 		return {
 			name: stage.name,
 			...where,
@@ -235,6 +243,7 @@ export class Run {
 			now,
 			...(stopTime ? { stopTime: { by: now() + (stopTime.at - Date.now()) / 1000, error: timeIsOver(stopTime) } } : {}),
 			...(signal ? { signal } : {}),
+			...(waitSeconds === undefined ? {} : { waitSeconds }),
 		};
 	}
 

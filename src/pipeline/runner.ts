@@ -11,15 +11,17 @@ import { renderReport } from "../report/html.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
 import { ModelSession } from "../stages/session.js";
 import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath, runFolder } from "./config.js";
-import { codeOf, statusOf, stopped } from "./failure.js";
-import { RunFolder } from "./folder.js";
+import { endOf, type RunEnd, stopped } from "./failure.js";
+import { configFile, RunFolder, resultFile } from "./folder.js";
 import { hashFolder } from "./identity.js";
+import { maskedConfig } from "./mask.js";
 import { type Challenger, championOf, promote } from "./promote.js";
 import { runReport } from "./report.js";
 import { keepRuns } from "./retention.js";
 import { Run } from "./run.js";
 import type { PipelineConfig } from "./schema.js";
 import { stopSignalAt } from "./stop_time.js";
+import { whileTelling } from "./telling.js";
 import type { Promotion, RunOptions, RunResult } from "./types.js";
 
 /**
@@ -35,7 +37,7 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 			expected: `one of ${config.stages.map((s) => s.name).join(", ")}`,
 		});
 	}
-	const resolved = resolvedConfig(pipeline, options);
+	const resolved = maskedConfig(resolvedConfig(pipeline, options));
 	const folder = new RunFolder(options.out ?? runFolder(pipeline));
 	const stack = config.adapters.map((path) => resolvePath(pipeline, path));
 	const model = resolveModel(modelPath(pipeline));
@@ -45,7 +47,9 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 		if (stop.signal?.aborted) throw stopped(stop.signal.reason);
 		const lock = await folder.lock(stoppable);
 		try {
-			return await lockedRun(pipeline, stoppable, folder, resolved, model.dir, stack);
+			return await whileTelling(config, folder, options.progress, (progress) =>
+				lockedRun(pipeline, { ...stoppable, progress }, folder, resolved, model.dir, stack),
+			);
 		} finally {
 			lock.release();
 		}
@@ -66,8 +70,11 @@ async function lockedRun(
 	const removed = await folder.create();
 	// What the champion link leads to stays as it is, unless this run does the very same work again.
 	folder.kept = await championOf(pipeline, folder).is(folder.path);
-	if (!folder.kept) await folder.clear();
-	if (!folder.kept) await writeFileWhole(folder.file("config.resolved.yaml"), stringify(resolved));
+	if (!folder.kept) {
+		await folder.clear();
+		await folder.status({ status: "running", stages: [] });
+		await writeFileWhole(folder.file(configFile), stringify(resolved));
+	}
 	await folder.journal({ event: "run", name: resolved.name, as_of: pipeline.asOf });
 	if (removed.length > 0) await folder.journal({ event: "cleaned", removed });
 
@@ -94,8 +101,9 @@ async function lockedRun(
 		await session.close();
 	}
 	if (failure !== undefined && folder.kept) {
-		await folder.status({ status: statusOf(failure), stages: run.summaries });
-		await folder.journal({ event: "finished", status: statusOf(failure), error: (failure as Error).message });
+		const { exitStatus, ...end } = endOf(failure);
+		await folder.status({ ...end, stages: run.summaries, exit_status: exitStatus });
+		await folder.journal({ event: "finished", status: end.status, error: (failure as Error).message });
 		throw failure;
 	}
 	const result = finish(run, folder, resolved, failure, promotion);
@@ -115,7 +123,7 @@ const challenger = (run: Run, pipeline: LoadedPipeline, folder: RunFolder, optio
 	folder,
 	record: (stage) => run.newest.get(stage),
 	gateFailures: run.gateFailures.map((s) => `${s.name}: ${s.note}`),
-	settle: () => writeJson(folder.file("result.json"), { status: "done", stages: run.summaries }),
+	settle: () => writeJson(folder.file(resultFile), { status: "done", stages: run.summaries }),
 	progress: options.progress,
 	signal: options.signal,
 });
@@ -128,19 +136,17 @@ async function finish(
 	failure: unknown,
 	promotion: Promotion | undefined,
 ): Promise<RunResult> {
-	const gated = run.gateFailures.length > 0 || promotion?.status === "not_promoted";
-	const outcome = {
-		status: failure === undefined ? (gated ? ("gate_not_passed" as const) : ("done" as const)) : statusOf(failure),
-		stages: run.summaries,
-		...(promotion ? { promotion } : {}),
-		...(failure === undefined
-			? {}
-			: { error: { code: codeOf(failure), message: failure instanceof Error ? failure.message : String(failure) } }),
-	};
+	const { exitStatus, ...end } = failure === undefined ? endOfStages(run, promotion) : endOf(failure);
+	const outcome = { ...end, stages: run.summaries, ...(promotion ? { promotion } : {}) };
 	const report = runReport(outcome, run.records, config);
 	await writeFileWhole(folder.file("report.html"), renderReport(report));
-	await writeJson(folder.file("result.json"), outcome);
-	await folder.status({ status: outcome.status, stages: outcome.stages });
+	await writeJson(folder.file(resultFile), outcome);
+	await folder.status({ ...outcome, exit_status: exitStatus });
 	await folder.journal({ event: "finished", status: outcome.status });
-	return { ...outcome, folder: folder.path, exitStatus: gated ? ExitStatus.gateNotPassed : ExitStatus.ok, report };
+	return { ...outcome, folder: folder.path, exitStatus, report };
 }
+
+const endOfStages = (run: Run, promotion: Promotion | undefined): RunEnd =>
+	run.gateFailures.length > 0 || promotion?.status === "not_promoted"
+		? { status: "gate_not_passed", exitStatus: ExitStatus.gateNotPassed }
+		: { status: "done", exitStatus: ExitStatus.ok };

@@ -5,6 +5,23 @@
 import { z } from "zod";
 import { stageSchema } from "../stages/schema.js";
 
+const address = z
+	.string()
+	.refine((text) => /^https?:\/\/[^\s/]/.test(text) && URL.canParse(text), "an address that begins with http:// or https://");
+const hook = z.union([address, z.strictObject({ command: z.string().min(1).describe("run by the shell, with FINTUNE_* set") })]);
+
+const hooksSchema = z
+	.strictObject({
+		ping_url: address.optional().describe("a check of healthchecks' kind: gets /start, then the plain address or /EXITSTATUS"),
+		on_start: hook.optional().describe("an address to POST to, or {command}: once the run holds its folder"),
+		on_success: hook.optional().describe("the run has ended with status 0"),
+		on_failure: hook.optional().describe("it has ended with another one: failed, stopped to go on later, or a gate not passed"),
+	})
+	.describe("who is told of the run; what cannot be told is a warning and never fails it");
+
+export type Hook = z.infer<typeof hook>;
+export type Hooks = z.infer<typeof hooksSchema>;
+
 /** When the run that has just ended takes the place of the best one so far. */
 export const promoteSchema = z
 	.strictObject({
@@ -46,6 +63,7 @@ export const pipelineSchema = z.strictObject({
 	threads: z.number().int().min(0).default(0).describe("0: all that this process may use"),
 	seed: z.number().int().min(0).default(42),
 	data_dir: z.string().optional().describe("folder with task data"),
+	hooks: hooksSchema.optional(),
 	stages: z.array(stageSchema).min(1),
 	promote: promoteSchema.optional(),
 	keep: keepSchema.optional(),

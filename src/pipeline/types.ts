@@ -21,7 +21,7 @@ export interface RunOptions {
 	dataDirs?: readonly string[];
 	/** Replay finished training stages from a checkpoint and compare the bytes. */
 	verifyResume?: boolean;
-	/** How long to wait for another run in the folder to end. Default 0: E_LOCKED at once. */
+	/** How long to wait for another run in the folder to end, and for memory of a GPU. Default 0: E_LOCKED, E_BUSY at once. */
 	waitSeconds?: number;
 	/** When the run has to be over. It stops with E_ABORTED in time to save what it has done. */
 	stopTime?: StopTime;
