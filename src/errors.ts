@@ -66,6 +66,8 @@ export const errorCatalogue = {
 	E_PERMISSION: ExitStatus.noPermission,
 	/** Another process holds the run folder. */
 	E_LOCKED: ExitStatus.tryAgain,
+	/** Other processes hold the memory of the GPU. */
+	E_BUSY: ExitStatus.tryAgain,
 	/** A server that cannot be reached, breaks off, or has no time. */
 	E_NETWORK: ExitStatus.tryAgain,
 	/** Stopped on request; what was finished is kept. */

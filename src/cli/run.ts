@@ -46,7 +46,11 @@ export function addRun(program: Command): Command {
 		.option("--data <dir>", "folder with task data (repeatable)", collect, [])
 		.option("--force", "repeat finished stages")
 		.option("--from <stage>", "repeat this stage and those after it")
-		.option("--wait <time>", "wait so long for another run in this folder to end, e.g. 30m (default: give up at once)", seconds)
+		.option(
+			"--wait <time>",
+			"wait so long for another run in this folder, or for a GPU that others use, e.g. 30m (default: give up at once)",
+			seconds,
+		)
 		.option("--as-of <date>", "the run of this date (YYYY-MM-DD, today, yesterday), in a folder DATE of its own below --out")
 		.option("--catch-up <which>", "with --as-of: run missed dates first, the last or all of them", oneOf(...catchUpModes), "none")
 		.option("--deadline <time>", "stop in time to be over by HH:MM or 2026-12-31T06:30; the next start goes on")

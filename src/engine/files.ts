@@ -53,16 +53,20 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array, position?: n
 
 /** Makes a rename in this folder survive a power cut. */
 export async function syncFolder(folder: string): Promise<void> {
-	const handle = await open(folder, "r");
+	let handle: FileHandle | undefined;
 	try {
+		handle = await open(folder, "r");
 		await handle.sync();
 	} catch (error) {
-		// Some file systems cannot sync a folder; the rename itself has happened.
-		if (!["EINVAL", "ENOTSUP", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+		// Some file systems cannot sync a folder, and some folders may not be read; the rename itself has happened.
+		if (!["EINVAL", "ENOTSUP", "EPERM", "EACCES"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
 	} finally {
-		await handle.close();
+		await handle?.close();
 	}
 }
+
+/** Whether a name is one that {@link temporaryPath} makes. */
+export const isTemporary = (name: string): boolean => temporaryName.test(name);
 
 /**
  * Removes what a killed process was writing, at any depth. Only for folders that nobody else writes to at the moment.
@@ -70,7 +74,7 @@ export async function syncFolder(folder: string): Promise<void> {
  */
 export async function removeTemporaries(folder: string): Promise<string[]> {
 	try {
-		const found = (await readdir(folder, { recursive: true })).filter((name) => temporaryName.test(basename(name)));
+		const found = (await readdir(folder, { recursive: true })).filter((name) => isTemporary(basename(name)));
 		for (const name of found) await rm(join(folder, name), { recursive: true, force: true });
 		return found.sort();
 	} catch (error) {

@@ -3,15 +3,23 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { open, readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { removeTemporaries, syncFolder } from "../engine/files.js";
 import type { FileLock } from "../engine/lock_file.js";
-import { fromSystemError } from "../errors.js";
+import { FintuneError } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import { checkpointsFolder } from "../stages/checkpoint.js";
 import type { StageOutcome } from "../stages/context.js";
-import { dropTornLine, makeFolder, readJsonIfThere, removeFolder, writeJson } from "../stages/files.js";
+import {
+	appendJsonLine,
+	dropTornLine,
+	makeFolder,
+	readJsonIfThere,
+	readWholeLines,
+	removeFolder,
+	writeJson,
+} from "../stages/files.js";
 import {
 	type Damage,
 	findDamage,
@@ -53,6 +61,8 @@ export class RunFolder {
 	readonly heartbeat: Heartbeat;
 	/** Told of every event of the journal. */
 	onEvent?: (event: Record<string, unknown>) => void;
+	/** Finished stages may be done again, but give way to no other work: the folder is the champion's. */
+	kept = false;
 
 	constructor(path: string) {
 		this.path = path;
@@ -87,6 +97,9 @@ export class RunFolder {
 	 */
 	async create(): Promise<string[]> {
 		await makeFolder(join(this.path, "stages"));
+		// A run that was killed may have made them and not come to sync them.
+		await syncFolder(this.path);
+		await syncFolder(dirname(resolve(this.path)));
 		const removed = await removeTemporaries(this.path);
 		if (await dropTornLine(this.file(journalFile))) removed.push(`the torn last line of ${journalFile}`);
 		return removed;
@@ -94,7 +107,15 @@ export class RunFolder {
 
 	/** Removes what tells of the result of an earlier run; its stages stay. */
 	async clear(): Promise<void> {
-		for (const name of ["result.json", "report.html", "adapter"]) await removeFolder(join(this.path, name));
+		await this.#removeForGood(this.path, "result.json");
+		for (const name of ["report.html", "adapter"]) await removeFolder(join(this.path, name));
+	}
+
+	/** Removes what vouches for the rest of a folder, before that may be touched: a power cut does not bring it back alone. */
+	async #removeForGood(folder: string, name: string): Promise<void> {
+		if (!existsSync(join(folder, name))) return;
+		await removeFolder(join(folder, name));
+		await syncFolder(folder);
 	}
 
 	/** The record of a finished stage as it stands, undefined where there is none. */
@@ -127,18 +148,33 @@ export class RunFolder {
 	async begin(name: string, iteration: number, identity: string, mayResume: boolean): Promise<string> {
 		const folder = this.stage(name, iteration);
 		const marker = join(folder, startedFile);
+		if (this.kept && existsSync(folder)) await this.#refuseOtherWork(marker, identity);
+		const hadManifest = existsSync(join(folder, manifestName));
+		await this.#removeForGood(folder, manifestName);
 		if (mayResume && existsSync(folder)) {
 			const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
-			const interrupted = started?.identity === identity && !existsSync(join(folder, manifestName));
+			const interrupted = started?.identity === identity && !hadManifest;
 			const outdated = interrupted ? [] : (await readdir(folder)).filter((entry) => !resumable.includes(entry));
-			// The manifest first: without it nothing else of the folder counts.
-			for (const entry of [manifestName, stageFile, ...outdated]) await removeFolder(join(folder, entry));
+			for (const entry of [stageFile, ...outdated]) await removeFolder(join(folder, entry));
 		} else {
 			await removeFolder(folder);
 		}
 		await makeFolder(folder);
+		// A run that was killed may have made it and not come to sync it.
+		await syncFolder(dirname(folder));
 		await writeJson(marker, { identity });
 		return folder;
+	}
+
+	/** @throws FintuneError E_CANNOT_CREATE where the stage there was other work */
+	async #refuseOtherWork(marker: string, identity: string): Promise<void> {
+		const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
+		if (started?.identity === identity) return;
+		throw new FintuneError("E_CANNOT_CREATE", "this run would take the place of the champion, which lies in this folder", {
+			where: this.path,
+			expected: "a folder of its own for every run",
+			hint: "give each run its own with --as-of today, or --out",
+		});
 	}
 
 	/** Writes the record and, last, the manifest. */
@@ -149,22 +185,14 @@ export class RunFolder {
 	}
 
 	/** Appends one event to journal.jsonl and syncs it. */
-	async journal(event: Record<string, unknown>): Promise<void> {
+	journal(event: Record<string, unknown>): Promise<void> {
 		this.onEvent?.(event);
-		const path = join(this.path, journalFile);
-		try {
-			const isNew = !existsSync(path);
-			const file = await open(path, "a");
-			try {
-				await file.appendFile(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
-				await file.sync();
-			} finally {
-				await file.close();
-			}
-			if (isNew) await syncFolder(this.path);
-		} catch (error) {
-			throw fromSystemError(error, path);
-		}
+		return appendJsonLine(join(this.path, journalFile), { time: new Date().toISOString(), ...event });
+	}
+
+	/** The journal as far as it goes. */
+	events(): Promise<Record<string, unknown>[]> {
+		return readWholeLines(join(this.path, journalFile));
 	}
 
 	/** status.json: what is going on now. */

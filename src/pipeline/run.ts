@@ -186,8 +186,9 @@ export class Run {
 		stage: StageConfig,
 		{ identity, work, iteration, mayResume }: { identity: string; work: string; iteration: number; mayResume: boolean },
 	): Promise<StageRecord> {
-		const folder = await this.#folder.begin(stage.name, iteration, identity, mayResume);
+		// Told before what an earlier run left goes.
 		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
+		const folder = await this.#folder.begin(stage.name, iteration, identity, mayResume);
 		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
 		const notes: string[] = [];
 		const context = this.#context(stage, { folder, identity, work, iteration }, (message) => void notes.push(message));
@@ -223,7 +224,7 @@ export class Run {
 		{ iteration, ...where }: { folder: string; identity: string; work: string; iteration: number },
 		note: (message: string) => void,
 	): TrainingContext {
-		const { stopTime, signal, progress, now = () => performance.now() / 1000 } = this.#options;
+		const { stopTime, signal, waitSeconds, progress, now = () => performance.now() / 1000 } = this.#options;
 		return {
 			name: stage.name,
 			...where,
@@ -242,6 +243,7 @@ export class Run {
 			now,
 			...(stopTime ? { stopTime: { by: now() + (stopTime.at - Date.now()) / 1000, error: timeIsOver(stopTime) } } : {}),
 			...(signal ? { signal } : {}),
+			...(waitSeconds === undefined ? {} : { waitSeconds }),
 		};
 	}
 

@@ -15,12 +15,14 @@ import { endOf, type RunEnd, stopped } from "./failure.js";
 import { configFile, RunFolder, resultFile } from "./folder.js";
 import { hashFolder } from "./identity.js";
 import { maskedConfig } from "./mask.js";
+import { type Challenger, championOf, promote } from "./promote.js";
 import { runReport } from "./report.js";
+import { keepRuns } from "./retention.js";
 import { Run } from "./run.js";
 import type { PipelineConfig } from "./schema.js";
 import { stopSignalAt } from "./stop_time.js";
 import { whileTelling } from "./telling.js";
-import type { RunOptions, RunResult } from "./types.js";
+import type { Promotion, RunOptions, RunResult } from "./types.js";
 
 /**
  * Runs a pipeline from start to end, or up to the error that stops it. result.json, status.json and report.html say how
@@ -66,9 +68,13 @@ async function lockedRun(
 	stack: readonly string[],
 ): Promise<RunResult> {
 	const removed = await folder.create();
-	await folder.clear();
-	await folder.status({ status: "running", stages: [] });
-	await writeFileWhole(folder.file(configFile), stringify(resolved));
+	// What the champion link leads to stays as it is, unless this run does the very same work again.
+	folder.kept = await championOf(pipeline, folder).is(folder.path);
+	if (!folder.kept) {
+		await folder.clear();
+		await folder.status({ status: "running", stages: [] });
+		await writeFileWhole(folder.file(configFile), stringify(resolved));
+	}
 	await folder.journal({ event: "run", name: resolved.name, as_of: pipeline.asOf });
 	if (removed.length > 0) await folder.journal({ event: "cleaned", removed });
 
@@ -84,27 +90,52 @@ async function lockedRun(
 	};
 	const run = new Run(pipeline, options, folder, session, identity);
 	let failure: unknown;
+	let promotion: Promotion | undefined;
 	try {
 		await run.all();
 		if (session.stack.length > 0) await foldAdapterFolders(session.stack, folder.file("adapter"));
+		if (resolved.promote) promotion = await promote(challenger(run, pipeline, folder, options), resolved.promote);
 	} catch (error) {
 		failure = error;
 	} finally {
 		await session.close();
 	}
-	const result = finish(run, folder, resolved, failure);
+	if (failure !== undefined && folder.kept) {
+		await folder.journal({ event: "finished", status: endOf(failure).status, error: (failure as Error).message });
+		throw failure;
+	}
+	const result = finish(run, folder, resolved, failure, promotion);
 	// Where the disk is full, the first error says more than the one of writing about it.
 	if (failure !== undefined) {
 		await result.catch(() => undefined);
 		throw failure;
 	}
+	await result;
+	if (resolved.keep) await keepRuns(pipeline, folder, resolved.keep, options.progress);
 	return result;
 }
 
+/** The run as it asks to be promoted. */
+const challenger = (run: Run, pipeline: LoadedPipeline, folder: RunFolder, options: RunOptions): Challenger => ({
+	pipeline,
+	folder,
+	record: (stage) => run.newest.get(stage),
+	gateFailures: run.gateFailures.map((s) => `${s.name}: ${s.note}`),
+	settle: () => writeJson(folder.file("result.json"), { status: "done", stages: run.summaries }),
+	progress: options.progress,
+	signal: options.signal,
+});
+
 /** Writes what other programs read about a run that has ended. */
-async function finish(run: Run, folder: RunFolder, config: PipelineConfig, failure: unknown): Promise<RunResult> {
-	const { exitStatus, ...end } = failure === undefined ? endOfStages(run) : endOf(failure);
-	const outcome = { ...end, stages: run.summaries };
+async function finish(
+	run: Run,
+	folder: RunFolder,
+	config: PipelineConfig,
+	failure: unknown,
+	promotion: Promotion | undefined,
+): Promise<RunResult> {
+	const { exitStatus, ...end } = failure === undefined ? endOfStages(run, promotion) : endOf(failure);
+	const outcome = { ...end, stages: run.summaries, ...(promotion ? { promotion } : {}) };
 	const report = runReport(outcome, run.records, config);
 	await writeFileWhole(folder.file("report.html"), renderReport(report));
 	await writeJson(folder.file(resultFile), outcome);
@@ -113,7 +144,7 @@ async function finish(run: Run, folder: RunFolder, config: PipelineConfig, failu
 	return { ...outcome, folder: folder.path, exitStatus, report };
 }
 
-const endOfStages = (run: Run): RunEnd =>
-	run.gateFailures.length > 0
+const endOfStages = (run: Run, promotion: Promotion | undefined): RunEnd =>
+	run.gateFailures.length > 0 || promotion?.status === "not_promoted"
 		? { status: "gate_not_passed", exitStatus: ExitStatus.gateNotPassed }
 		: { status: "done", exitStatus: ExitStatus.ok };

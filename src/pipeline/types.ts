@@ -5,6 +5,7 @@
 import type { ExitStatus } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import type { RunReport } from "../report/types.js";
+import type { PromotionFacts } from "./champion.js";
 import type { StopTime } from "./stop_time.js";
 
 export interface RunOptions {
@@ -20,7 +21,7 @@ export interface RunOptions {
 	dataDirs?: readonly string[];
 	/** Replay finished training stages from a checkpoint and compare the bytes. */
 	verifyResume?: boolean;
-	/** How long to wait for another run in the folder to end. Default 0: E_LOCKED at once. */
+	/** How long to wait for another run in the folder to end, and for memory of a GPU. Default 0: E_LOCKED, E_BUSY at once. */
 	waitSeconds?: number;
 	/** When the run has to be over. It stops with E_ABORTED in time to save what it has done. */
 	stopTime?: StopTime;
@@ -41,11 +42,25 @@ export interface StageSummary {
 	note?: string;
 }
 
+/** What `promote:` came to. */
+export interface Promotion extends Partial<PromotionFacts> {
+	/** `champion`: it was that already. */
+	status: "promoted" | "champion" | "not_promoted";
+	metric: string;
+	/** One sentence for people. */
+	reason: string;
+	/** The link, and the run that it leads to now; null where there is no champion. */
+	link: string;
+	champion: string | null;
+}
+
 export interface RunResult {
 	status: "done" | "gate_not_passed" | "failed" | "stopped";
 	stages: StageSummary[];
 	folder: string;
 	exitStatus: ExitStatus;
+	/** Absent where the pipeline promotes nothing, or the run did not come so far. */
+	promotion?: Promotion;
 	/** What report.html shows. */
 	report: RunReport;
 	/** What stopped the run. */

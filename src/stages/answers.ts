@@ -4,17 +4,13 @@
  * the ones made later are those of an uninterrupted run.
  * @module
  */
-import { existsSync } from "node:fs";
-import { readFile, rename } from "node:fs/promises";
-import { dirname, join } from "node:path";
 import type { Model } from "../engine/model.js";
 import type { GenerateStatistics } from "../engine/types.js";
-import { fromSystemError } from "../errors.js";
 import type { Task, TaskRow } from "../tasks/task.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { checkpointsFolder } from "./checkpoint.js";
 import type { StageContext } from "./context.js";
-import { JsonLinesFile, makeFolder, removeFolder } from "./files.js";
+import { KeptAnswers } from "./kept_answers.js";
+import { OutputWatch } from "./output_watch.js";
 import { fittingPrompt, promptIds, type Shot, samplingOf, stopIdsOf } from "./prompts.js";
 import type { EvaluateConfig } from "./schema.js";
 
@@ -26,13 +22,6 @@ export interface Answer {
 	query: string;
 	/** The left end of the prompt was cut away. */
 	cut: boolean;
-}
-
-/** One line of the file of answers that are kept while a task is under way. */
-interface KeptAnswer {
-	index: number;
-	output_ids: number[];
-	finish_reason: "stop" | "length";
 }
 
 interface Work {
@@ -47,18 +36,21 @@ interface Work {
 /** Answers to `rows`, in their order; turns of a dialogue one after the other, each with the answers before it. */
 export async function answerRows(work: Work, rows: readonly TaskRow[]): Promise<Answer[]> {
 	const { context, task } = work;
-	const kept = await KeptAnswers.open(context, task, rows);
+	const kept = await KeptAnswers.open(context, task.name, rows.length);
 	const answers: Answer[] = new Array(rows.length);
 	const progress = progressOf(context, task, rows.length, kept.found.size);
+	const watch = new OutputWatch((message) => context.log(`${task.name}: ${message}`));
 	try {
 		for (const turn of turnsOf(task, rows)) {
 			const asked = turn.map((index) => ({ index, ...question(work, rows, index, answers) }));
 			for (const { index, query, cut } of asked) {
 				const answer = kept.found.get(index);
-				if (answer) answers[index] = { outputIds: answer.output_ids, finishReason: answer.finish_reason, query, cut };
+				if (!answer) continue;
+				answers[index] = { outputIds: answer.output_ids, finishReason: answer.finish_reason, query, cut };
+				watch.add(answers[index]);
 			}
 			const open = asked.filter(({ index }) => answers[index] === undefined).sort((a, b) => b.ids.length - a.ids.length);
-			await generate(work, open, answers, kept, progress);
+			await generate(work, open, answers, { kept, progress, watch });
 		}
 	} finally {
 		context.progress.end();
@@ -80,8 +72,11 @@ async function generate(
 	{ context, model, tokenizer, task, config }: Work,
 	questions: readonly Question[],
 	answers: Answer[],
-	kept: KeptAnswers,
-	progress: { finished(): void; tokens(total: number): void },
+	{
+		kept,
+		progress,
+		watch,
+	}: { kept: KeptAnswers; progress: { finished(): void; tokens(total: number): void }; watch: OutputWatch },
 ): Promise<void> {
 	await model.generate(
 		questions.map(({ index, ids }) => ({ inputIds: ids, stream: index })),
@@ -95,6 +90,7 @@ async function generate(
 				const { index, query, cut } = questions[generation.index]!;
 				const outputIds = Array.from(generation.outputIds);
 				answers[index] = { outputIds, finishReason: generation.finishReason, query, cut };
+				watch.add(answers[index]);
 				kept.add({ index, output_ids: outputIds, finish_reason: generation.finishReason });
 				progress.finished();
 			},
@@ -162,68 +158,3 @@ function progressOf(context: StageContext, task: Task, total: number, alreadyThe
 		tokens: update,
 	};
 }
-
-/**
- * checkpoints/TASK.answers.jsonl: a first line that says whose answers these are, then one line an answer. A last line
- * that was written in part is left out.
- */
-class KeptAnswers {
-	readonly found: ReadonlyMap<number, KeptAnswer>;
-	readonly #file: JsonLinesFile;
-	#written: Promise<void> = Promise.resolve();
-	#failure: unknown;
-
-	private constructor(found: ReadonlyMap<number, KeptAnswer>, file: JsonLinesFile) {
-		this.found = found;
-		this.#file = file;
-	}
-
-	static async open(context: StageContext, task: Task, rows: readonly TaskRow[]): Promise<KeptAnswers> {
-		const path = keptPath(context, task);
-		const header = { identity: context.identity, task: task.name, rows: rows.length };
-		const found = await readKept(path, header);
-		if (found.size > 0) context.log(`${task.name}: ${found.size} of ${rows.length} answers are there already`);
-		await makeFolder(dirname(path));
-		const file = await JsonLinesFile.create(`${path}.new`, [header, ...found.values()]);
-		await rename(`${path}.new`, path);
-		return new KeptAnswers(found, file);
-	}
-
-	add(answer: KeptAnswer): void {
-		this.#written = this.#written
-			.then(() => this.#file.append(answer))
-			.catch((error) => {
-				this.#failure ??= error;
-			});
-	}
-
-	/** @throws what kept an answer from being written */
-	async close(): Promise<void> {
-		await this.#written;
-		await this.#file.close();
-		if (this.#failure !== undefined) throw this.#failure;
-	}
-}
-
-const keptPath = ({ folder }: StageContext, task: Task): string => join(folder, checkpointsFolder, `${task.name}.answers.jsonl`);
-
-async function readKept(path: string, header: object): Promise<Map<number, KeptAnswer>> {
-	const found = new Map<number, KeptAnswer>();
-	if (!existsSync(path)) return found;
-	const lines = (await readFile(path, "utf8").catch((error) => Promise.reject(fromSystemError(error, path)))).split("\n");
-	lines.pop(); // behind the last newline: nothing, or a line written in part
-	if (lines[0] !== JSON.stringify(header)) return found;
-	for (const line of lines.slice(1)) {
-		try {
-			const answer = JSON.parse(line) as KeptAnswer;
-			if (!Number.isInteger(answer.index) || !Array.isArray(answer.output_ids)) break;
-			found.set(answer.index, answer);
-		} catch {
-			break; // what stands behind a damaged line is not trusted either
-		}
-	}
-	return found;
-}
-
-/** Removes what was kept for going on, once the evaluation is whole. */
-export const dropKeptAnswers = ({ folder }: StageContext): Promise<void> => removeFolder(join(folder, checkpointsFolder));

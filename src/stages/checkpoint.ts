@@ -187,12 +187,13 @@ export class Checkpoints {
 			.sort((a, b) => b.step - a.step);
 	}
 
-	/** Under another name first, so that one that is half removed is never taken for a damaged one. */
+	/** Under another name first, and for good, so that one that is half removed is never taken for a damaged one. */
 	async #remove(name: string): Promise<void> {
 		const path = join(this.#folder, name);
 		const going = temporaryPath(path);
 		try {
 			await rename(path, going);
+			await syncFolder(this.#folder);
 		} catch (error) {
 			throw fromSystemError(error, path);
 		}

@@ -32,6 +32,8 @@ export interface StageContext {
 	/** Seconds since some fixed moment. */
 	now(): number;
 	signal?: AbortSignal;
+	/** How long to wait for a GPU that others use. */
+	waitSeconds?: number;
 	/** When the run has to be over, by the clock of `now`, and what a stage throws that stops for it. */
 	stopTime?: { by: number; error: FintuneError };
 }

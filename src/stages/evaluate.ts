@@ -12,10 +12,13 @@ import { againstBest, bestBaseline, type Scoring } from "../tasks/baselines/comp
 import { trivialBaselines } from "../tasks/baselines/trivial.js";
 import type { Split, Task, TaskRow, TaskScores } from "../tasks/task.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { type Answer, answerRows, dropKeptAnswers } from "./answers.js";
+import { type Answer, answerRows } from "./answers.js";
+import { openWhenFree } from "./busy_gpu.js";
 import { evaluatedRows, evaluatedTasks } from "./choose_rows.js";
 import type { StageContext, StageOutcome } from "./context.js";
 import { writeJson, writeJsonLines } from "./files.js";
+import { dropKeptAnswers } from "./kept_answers.js";
+import { shareRepetitive } from "./output_watch.js";
 import { shotsOf } from "./prompts.js";
 import type { EvaluateConfig } from "./schema.js";
 
@@ -71,7 +74,11 @@ export async function evaluate(context: StageContext, config: EvaluateConfig): P
 	const tokenizer = await context.session.tokenizer();
 	return {
 		status: "done",
-		metrics: { ...Object.fromEntries(evaluated.flatMap(metricsOf)), overlong: shareOverlong(generations) },
+		metrics: {
+			...Object.fromEntries(evaluated.flatMap(metricsOf)),
+			overlong: shareOverlong(generations),
+			repetition: shareRepetitive(generations),
+		},
 		evaluation: { stage: context.name, split: config.split, tasks: reports },
 		samples: evaluated.flatMap((one) => samplesOf(context, one, tokenizer)),
 		read: tasks.map(({ task }) => ({ task: task.name, split: config.split })),
@@ -84,7 +91,7 @@ async function evaluateTask(
 	task: Task,
 	rows: readonly TaskRow[],
 ): Promise<Evaluated> {
-	const model = await context.session.model();
+	const model = await openWhenFree(context);
 	const tokenizer = await context.session.tokenizer();
 	const shots = await shotsOf(context, task, config);
 	const answers = await answerRows({ context, model, tokenizer, task, config, shots }, rows);
@@ -115,6 +122,7 @@ function scoresDocument({ generations, scores, overlong, baselines, against }: E
 		split,
 		...scores,
 		overlong,
+		repetition: shareRepetitive(generations),
 		...(cut > 0 ? { prompts_cut: cut } : {}),
 		mean_output_length: {
 			tokens: meanOf(generations, (g) => g.output_ids.length),
@@ -174,13 +182,18 @@ function meanOf<T>(items: readonly T[], value: (item: T) => number): number {
 	return items.reduce((sum, item) => sum + value(item), 0) / items.length;
 }
 
-/** `task.metric` for conditions: the board's values, `strict_metric` beside them, and overlong. */
-function metricsOf({ task, scores, overlong }: Evaluated): [string, number][] {
+/** `task.metric` for conditions: the board's values, `strict_metric` beside them, overlong and repetition. */
+function metricsOf({ task, scores, generations, overlong }: Evaluated): [string, number][] {
 	const named = (prefix: string, values: Record<string, number | null>): [string, number][] =>
 		Object.entries(values).flatMap(([metric, value]) =>
 			value === null ? [] : [[`${task.name}.${prefix}${metric}`, value] as [string, number]],
 		);
-	return [...named("", scores.leaderboard), ...named("strict_", scores.strict), [`${task.name}.overlong`, overlong]];
+	return [
+		...named("", scores.leaderboard),
+		...named("strict_", scores.strict),
+		[`${task.name}.overlong`, overlong],
+		[`${task.name}.repetition`, shareRepetitive(generations)],
+	];
 }
 
 function taskReport({ task, scores, overlong, baselines, against }: Evaluated, scoring: Scoring): TaskReport {

@@ -6,14 +6,15 @@
  */
 import { join } from "node:path";
 import { readRows } from "../data/readers.js";
-import type { Generation } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Task } from "../tasks/task.js";
 import { queryFor } from "../tasks/unlabelled.js";
+import { openWhenFree } from "./busy_gpu.js";
 import { limitRows } from "./choose_rows.js";
 import type { StageContext, StageOutcome } from "./context.js";
 import { writeJsonLines } from "./files.js";
+import { dropKeptAnswers, KeptAnswers } from "./kept_answers.js";
 import { admitted, corpusRows, LeakTally } from "./leaks.js";
 import { promptIds, samplingOf, stopIdsOf } from "./prompts.js";
 import { AnswerExtractor, reasoningPrompt } from "./reasoning.js";
@@ -61,6 +62,7 @@ export async function synthesize(context: StageContext, config: SynthesizeConfig
 		),
 	);
 	await writeJsonLines(join(context.folder, "rows.jsonl"), rows);
+	await dropKeptAnswers(context);
 	const all = queries.length * config.samples;
 	const metrics = {
 		texts: queries.length,
@@ -104,7 +106,7 @@ async function sampleAnswers(
 	prompts: readonly string[],
 	config: SynthesizeConfig,
 ): Promise<Sample[][]> {
-	const model = await context.session.model();
+	const model = await openWhenFree(context);
 	const tokenizer = await context.session.tokenizer();
 	const extractor = new AnswerExtractor(task.labels, config.answer_pattern);
 	// Each sample has a stream of its own, so a sample does not depend on which others there are.
@@ -112,31 +114,37 @@ async function sampleAnswers(
 		const inputIds = promptIds(prompt, tokenizer, config.chat_template);
 		return Array.from({ length: config.samples }, (_, k) => ({ inputIds, stream: i * config.samples + k }));
 	});
-	let finished = 0;
-	let generations: Generation[];
+	const kept = await KeptAnswers.open(context, task.name, requests.length);
+	const answers = new Map(kept.found);
+	const open = requests.filter(({ stream }) => !answers.has(stream));
 	try {
-		generations = await model.generate(
-			requests,
+		await model.generate(
+			open,
 			{
 				...samplingOf(config, context.seed),
 				maxNewTokens: config.max_new_tokens ?? 192,
 				stopIds: stopIdsOf(model, tokenizer, config.chat_template),
 			},
 			{
-				onFinished: () => {
-					finished += 1;
-					context.progress.update({ stage: context.name, step: finished, total: requests.length, unit: "sample" });
+				onFinished: ({ index: position, outputIds, finishReason }) => {
+					const index = open[position]!.stream;
+					const answer = { index, output_ids: Array.from(outputIds), finish_reason: finishReason };
+					answers.set(index, answer);
+					kept.add(answer);
+					context.progress.update({ stage: context.name, step: answers.size, total: requests.length, unit: "sample" });
 				},
 				...(context.signal ? { signal: context.signal } : {}),
 			},
 		);
 	} finally {
 		context.progress.end();
+		await kept.close();
 	}
 	return prompts.map((_, i) =>
-		generations.slice(i * config.samples, (i + 1) * config.samples).map((g) => {
-			const output = tokenizer.decode(g.outputIds, { skipSpecialTokens: true }).trim();
-			return { output, answer: g.finishReason === "stop" ? extractor.extract(output) : undefined, finishReason: g.finishReason };
+		Array.from({ length: config.samples }, (_, k) => {
+			const { output_ids: ids, finish_reason: finishReason } = answers.get(i * config.samples + k)!;
+			const output = tokenizer.decode(ids, { skipSpecialTokens: true }).trim();
+			return { output, answer: finishReason === "stop" ? extractor.extract(output) : undefined, finishReason };
 		}),
 	);
 }

@@ -9,6 +9,7 @@ import type { Model } from "../engine/model.js";
 import { saveModel } from "../engine/save_model.js";
 import type { Trainer } from "../engine/trainer.js";
 import type { Adapter } from "../engine/types.js";
+import { openWhenFree, whenMemoryIsFree } from "./busy_gpu.js";
 import { Checkpoints, checkpointsFolder } from "./checkpoint.js";
 import type { StageOutcome, TrainingContext } from "./context.js";
 import { chooseMicroBatchTokens } from "./memory.js";
@@ -37,7 +38,8 @@ export async function trainStage<Item>(
 ): Promise<StageOutcome> {
 	const { session } = context;
 	const seed = config.seed ?? context.seed;
-	const model = await session.model(
+	const model = await openWhenFree(
+		context,
 		config.lora ? {} : { trainable: true, ...(options.random ? { random: options.random } : {}) },
 	);
 	if (config.lora) {
@@ -66,7 +68,12 @@ export async function trainStage<Item>(
 	const { micro_batch_tokens: given } = config;
 	// An interrupted run was packed by what it had chosen.
 	const began = resume?.checkpoint.state.microBatchTokens;
-	const chosen = chooseMicroBatchTokens(model, trainerOptions, lengths, given, undefined, began);
+	const chosen = await whenMemoryIsFree(
+		context,
+		model.device,
+		() => chooseMicroBatchTokens(model, trainerOptions, lengths, given, undefined, began),
+		() => model.memoryBytes(),
+	);
 	// Where memory, not the data, decided the packing, the same run rounds otherwise elsewhere.
 	const shortage =
 		chosen.tokens < chosen.wanted

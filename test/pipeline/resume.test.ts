@@ -149,9 +149,16 @@ describe.each(Object.keys(stages))("an interrupted %s stage", (type) => {
 	});
 });
 
-describe("an interrupted evaluate stage", () => {
-	const stage = { name: "one", type: "evaluate", tasks: ["ner"], max_new_tokens: 4, generation_batch_size: 1 };
-	async function evaluation(out: string, crashAt?: number): Promise<string[]> {
+const generating = { name: "one", max_new_tokens: 4, generation_batch_size: 1 };
+const readable = { answer_pattern: "(?s)^\\s*(\\S.*)$", agreement: 0.5 };
+describe.each([
+	{ stage: { ...generating, type: "evaluate", tasks: ["ner"] }, files: ["generations/ner.jsonl", "scores.json"] },
+	{
+		stage: { ...generating, type: "synthesize", task: "ner", limit: 2, samples: 2, ...readable },
+		files: ["generations/ner.jsonl", "rows.jsonl"],
+	},
+])("an interrupted $stage.type stage", ({ stage, files }) => {
+	async function generation(out: string, crashAt?: number): Promise<string[]> {
 		const messages: string[] = [];
 		const progress = {
 			update({ step }: { step: number }) {
@@ -164,25 +171,24 @@ describe("an interrupted evaluate stage", () => {
 		await runPipeline(parsePipeline(stringify(all), join(dir, "p.yaml")), { out, progress });
 		return messages;
 	}
-	const results = (out: string) =>
-		["generations/ner.jsonl", "scores.json"].map((name) => readFileSync(join(out, "stages", "one", name), "utf8"));
+	const results = (out: string) => files.map((name) => readFileSync(join(out, "stages", "one", name), "utf8"));
 
 	it("keeps the answers it has, and ends with the same bytes", async () => {
 		const undisturbed = newFolder();
-		await evaluation(undisturbed);
+		await generation(undisturbed);
 		const out = newFolder();
-		await expect(evaluation(out, 2)).rejects.toThrow();
-		expect((await evaluation(out)).join("\n")).toMatch(/ner: 2 of 4 answers are there already/);
+		await expect(generation(out, 2)).rejects.toThrow();
+		expect((await generation(out)).join("\n")).toMatch(/ner: 2 of 4 answers are there already/);
 		expect(results(out)).toEqual(results(undisturbed));
 		expect(readdirSync(join(out, "stages", "one", "generations"))).toEqual(["ner.jsonl"]);
 	});
 
 	it("trusts none of them once a file of the finished stage is damaged", async () => {
 		const out = newFolder();
-		await evaluation(out);
+		await generation(out);
 		const whole = results(out);
 		truncateSync(join(out, "stages", "one", "generations", "ner.jsonl"), 10);
-		const told = (await evaluation(out)).join("\n");
+		const told = (await generation(out)).join("\n");
 		expect(told).toContain("one: runs again, because a file of it is damaged");
 		expect(told).not.toContain("there already");
 		expect(results(out)).toEqual(whole);

@@ -7,6 +7,7 @@ import type { Model } from "../../src/engine/model.js";
 import type { GenerateCallbacks, GenerateRow } from "../../src/engine/types.js";
 import { answerRows } from "../../src/stages/answers.js";
 import type { StageContext } from "../../src/stages/context.js";
+import { readKeptAnswers } from "../../src/stages/kept_answers.js";
 import { fittingPrompt, promptIds, shotsOf } from "../../src/stages/prompts.js";
 import { type EvaluateConfig, evaluateSchema } from "../../src/stages/schema.js";
 import { taskByName } from "../../src/tasks/registry.js";
@@ -96,17 +97,45 @@ describe("answers", () => {
 		expect(asked).toHaveLength(5);
 	});
 
-	it("are trusted up to a line that was written in part, or is damaged", async () => {
+	it("are trusted line by line: of one written in part, or damaged, the row is answered again", async () => {
 		await expect(ask(modelOf({ dies: 3 }).model)).rejects.toThrow("killed");
 		truncateSync(partial(), readFileSync(partial()).length - 3);
 		const cutShort = modelOf({ dies: 2 });
 		await expect(ask(cutShort.model)).rejects.toThrow("killed");
 		expect(cutShort.asked).toEqual(["ccc", "bb"]);
+		expect(logged.join("\n")).not.toContain("damaged");
 		const lines = readFileSync(partial(), "utf8").split("\n");
 		writeFileSync(partial(), [lines[0], "\0\0\0", ...lines.slice(2)].join("\n"));
 		const again = modelOf();
 		expect(texts(await ask(again.model))).toEqual(["2/0", "1/1", "4/2", "3/3", "5/4"]);
-		expect(again.asked).toHaveLength(5);
+		expect(again.asked).toEqual(["eeeee", "a"]);
+		expect(logged.join("\n")).toContain(`${partial()}: 1 damaged lines, whose rows are answered again`);
+	});
+
+	it("with any bit flipped, or cut anywhere, are seen to be damaged: no other answer comes of it", async () => {
+		await expect(ask(modelOf({ dies: 3 }).model)).rejects.toThrow("killed");
+		const kept = readFileSync(partial());
+		const header = JSON.parse(kept.toString("utf8", 0, kept.indexOf("\n")));
+		const read = async (bytes: Uint8Array) => {
+			writeFileSync(partial(), bytes);
+			return readKeptAnswers(partial(), header);
+		};
+		const { answers: whole } = await read(kept);
+		expect(whole.size).toBe(3);
+		const expectSome = (answers: typeof whole, what: string) => {
+			for (const [index, answer] of answers) expect(answer, what).toEqual(whole.get(index));
+			expect(answers.size, what).toBeLessThan(3);
+		};
+		for (let bit = 0; bit < kept.length * 8; bit++) {
+			const bytes = Buffer.from(kept);
+			bytes[bit >> 3]! ^= 1 << (bit & 7);
+			const { answers, unused } = await read(bytes);
+			expectSome(answers, `bit ${bit}`);
+			// Without the last newline the line before it counts as written in part.
+			if (bit >> 3 < kept.length - 1) expect(unused, `bit ${bit}`).toMatch(/damaged/);
+		}
+		for (let length = 0; length < kept.length; length++)
+			expectSome((await read(kept.subarray(0, length))).answers, `${length} bytes`);
 	});
 
 	it("to later turns of a dialogue come after the earlier ones, which stand in their prompts", async () => {
