@@ -218,6 +218,8 @@ describe("runs", () => {
 		put(join(list, "file"), "nor this");
 		cpSync(at("runs", "a"), join(list, "nightly", "2026-08-21"), { recursive: true });
 		symlinkSync("2026-08-21", join(list, "nightly", "newest"));
+		// What a retention that was killed leaves of a run.
+		cpSync(at("runs", "a"), join(list, ".c.123.0123abcd.tmp"), { recursive: true });
 		const { status, stdout, stderr } = await fintune(["runs", list, "--json"]);
 		expect(status, stderr).toBe(0);
 		const runs = JSON.parse(stdout);
