@@ -33,7 +33,8 @@ function comparisonOfRuns({ a, b, config, metrics, tests }: RunComparison): stri
 			formatTable([{ header: "config" }, { header: "A", minWidth: 12 }, { header: "B", minWidth: 12 }], rows, terminalWidth()),
 		);
 	}
-	if (metrics.length > 0) {
+	const differing = metrics.filter(({ difference }) => difference !== 0);
+	if (differing.length > 0) {
 		const right = { align: "right" as const };
 		parts.push(
 			formatTable(
@@ -44,11 +45,19 @@ function comparisonOfRuns({ a, b, config, metrics, tests }: RunComparison): stri
 					{ header: "B", ...right },
 					{ header: "B - A", ...right },
 				],
-				metrics.map((pair) => [pair.stage, pair.metric, numberText(pair.a), numberText(pair.b), differenceText(pair.difference)]),
+				differing.map((pair) => [
+					pair.stage,
+					pair.metric,
+					numberText(pair.a),
+					numberText(pair.b),
+					differenceText(pair.difference),
+				]),
 				terminalWidth(),
 			),
 		);
 	}
+	const equal = metrics.length - differing.length;
+	if (equal > 0) parts.push(`${equal}${differing.length > 0 ? " more" : ""} metrics are the same.\n`);
 	for (const test of tests) {
 		if ("error" in test) parts.push(`${test.stage}: ${test.task}: not tested: ${test.error}\n`);
 		else parts.push(`${test.stage}: ${comparisonText(test)}\n`);

@@ -25,7 +25,7 @@ export function addStatus(program: Command): Command {
 			);
 			if (flags.json) return printJson({ ...state, ...(problem ? { last_problem: problem } : {}) });
 			process.stdout.write(`${stateText(state)}\n`);
-			if (state.progress) process.stdout.write(`${progressText(progressUpdate(state.progress))}\n`);
+			if (state.progress) process.stdout.write(`${workText(state.progress)}\n`);
 			process.stdout.write(`\n${stageTable(state)}`);
 			if (state.error) process.stdout.write(`\n${state.error.message} (${state.error.code})\n`);
 			else if (problem) process.stdout.write(`\nlast ${problem.level}, ${localTime(problem.time)}: ${problem.msg}\n`);
@@ -44,6 +44,13 @@ export function stateText({ folder, state, why, exit_status, host, pid, started,
 	if (state === "damaged") return `${folder}: damaged: ${why}`;
 	const status = exit_status === undefined ? "" : ` (exit status ${exit_status})`;
 	return `${folder}: ${state}${status}${updated === undefined ? "" : `, ${localTime(updated)}`}`;
+}
+
+/** The newest state of the work; how old it is where that is no longer usual. */
+function workText(progress: NonNullable<RunState["progress"]>): string {
+	const text = progressText(progressUpdate(progress));
+	const age = (Date.now() - Date.parse(progress.at)) / 1000;
+	return age < 60 ? text : `${text}  (${formatSeconds(age)} ago)`;
 }
 
 function stageTable({ stages }: RunState): string {

@@ -14,6 +14,8 @@ export interface ToldRun {
 	name: string;
 	/** The run folder, absolute. */
 	folder: string;
+	/** Where the pipeline file lies: commands run there, since its paths begin there. */
+	place: string;
 	/** The log, absolute. */
 	log: string;
 	/** Names this process's run: healthchecks joins start and end by it. */
@@ -134,6 +136,7 @@ export class RunHooks {
 			const child = spawn(command, {
 				shell: true,
 				detached: true,
+				cwd: this.#run.place,
 				stdio: ["pipe", "pipe", "pipe"],
 				env: { ...process.env, ...this.#variables(moment) },
 			});

@@ -5,6 +5,7 @@
 import { realpathSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { isTemporary } from "../engine/files.js";
 import { fromSystemError } from "../errors.js";
 import { RunFolder } from "./folder.js";
 import { isRunFolder, type RunState, readRunState, stageLabel } from "./run_state.js";
@@ -38,7 +39,7 @@ async function runFoldersBelow(folder: string): Promise<string[]> {
 		// A link to a run (the newest, the best) is that run again.
 		for (const entry of entries.sort((a, b) => Number(a.isSymbolicLink()) - Number(b.isSymbolicLink()))) {
 			const path = join(place, entry.name);
-			if (!isFolder(path)) continue;
+			if (isTemporary(entry.name) || !isFolder(path)) continue;
 			folders.push(path);
 			if (isRunFolder(path) && !found.has(realpathSync(path))) found.set(realpathSync(path), path);
 		}

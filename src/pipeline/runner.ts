@@ -47,7 +47,7 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 		if (stop.signal?.aborted) throw stopped(stop.signal.reason);
 		const lock = await folder.lock(stoppable);
 		try {
-			return await whileTelling(config, folder, options.progress, (progress) =>
+			return await whileTelling(pipeline, folder, options.progress, (progress) =>
 				lockedRun(pipeline, { ...stoppable, progress }, folder, resolved, model.dir, stack),
 			);
 		} finally {

@@ -5,11 +5,11 @@
 import { randomUUID } from "node:crypto";
 import { resolve } from "node:path";
 import { type Progress, together } from "../report/progress.js";
+import type { LoadedPipeline } from "./config.js";
 import { endOf, type RunEnd } from "./failure.js";
 import type { RunFolder } from "./folder.js";
 import { RunHooks } from "./hooks.js";
 import { logFile, RunLog } from "./run_log.js";
-import type { PipelineConfig } from "./schema.js";
 import type { RunResult } from "./types.js";
 
 /**
@@ -18,7 +18,7 @@ import type { RunResult } from "./types.js";
  * @param work given a progress that feeds everything that tells
  */
 export async function whileTelling(
-	config: Pick<PipelineConfig, "name" | "hooks">,
+	{ config, folder: place }: Pick<LoadedPipeline, "config" | "folder">,
 	folder: RunFolder,
 	progress: Progress,
 	work: (progress: Progress) => Promise<RunResult>,
@@ -27,6 +27,7 @@ export async function whileTelling(
 	const hooks = new RunHooks(config.hooks ?? {}, {
 		name: config.name,
 		folder: resolve(folder.path),
+		place,
 		log: resolve(folder.file(logFile)),
 		id: randomUUID(),
 		tail: () => log.tail,

@@ -218,6 +218,8 @@ describe("runs", () => {
 		put(join(list, "file"), "nor this");
 		cpSync(at("runs", "a"), join(list, "nightly", "2026-08-21"), { recursive: true });
 		symlinkSync("2026-08-21", join(list, "nightly", "newest"));
+		// What a retention that was killed leaves of a run.
+		cpSync(at("runs", "a"), join(list, ".c.123.0123abcd.tmp"), { recursive: true });
 		const { status, stdout, stderr } = await fintune(["runs", list, "--json"]);
 		expect(status, stderr).toBe(0);
 		const runs = JSON.parse(stdout);
@@ -257,7 +259,9 @@ describe("compare", () => {
 		const people = await fintune(["compare", at("runs", "a"), at("runs", "b")]);
 		expect(people.stdout).toMatch(/^stages\.sft\.learning_rate +\S+ +0\.05$/m);
 		expect(people.stdout).toMatch(/^before: ner \(entity_f1, n = 4\)$/m);
-		expect((await fintune(["compare", at("runs", "a"), at("runs", "a")])).stdout).toMatch(/The configs are the same\./);
+		expect(people.stdout).toMatch(/^sft +loss +\S+ +\S+ +[+−]?[\d.e-]+$/m);
+		const same = await fintune(["compare", at("runs", "a"), at("runs", "a")]);
+		expect(same.stdout).toMatch(/The configs are the same\.\n\n\d+ metrics are the same\./);
 		expect((await fintune(["compare", at("runs", "a"), dir])).status).toBe(66);
 	});
 

@@ -142,6 +142,7 @@ describe("pings", () => {
 		const told = {
 			name: "n",
 			folder: dir,
+			place: dir,
 			log: "log",
 			id: "id",
 			tail: () => "",
@@ -173,7 +174,8 @@ describe("pings", () => {
 describe("commands", () => {
 	it("are run by the shell with the run in FINTUNE_* and the log's tail on standard input", async () => {
 		const file = join(dir, "told");
-		const note = `{ echo "$FINTUNE_HOOK $FINTUNE_STATUS $FINTUNE_EXIT_STATUS $FINTUNE_RUN_NAME"; cat; } >> ${file}`;
+		// In the folder of the pipeline file.
+		const note = '{ echo "$FINTUNE_HOOK $FINTUNE_STATUS $FINTUNE_EXIT_STATUS $FINTUNE_RUN_NAME"; cat; } >> told';
 		const hooks = { on_start: { command: note }, on_success: { command: note }, on_failure: { command: note } };
 		const { out } = await run(hooks);
 		const text = readFileSync(file, "utf8").split("\n");
@@ -197,6 +199,7 @@ describe("commands", () => {
 		const told = {
 			name: "n",
 			folder: dir,
+			place: dir,
 			log: "log",
 			id: "id",
 			tail: () => "x".repeat(100_000),
