@@ -8,6 +8,7 @@ import { packBatches } from "../data/pack.js";
 import type { Trainer } from "../engine/trainer.js";
 import type { NamedTensor, StepResult, TrainingBatch } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
+import { mendEventFiles } from "../report/event_files.js";
 import { createEventWriter, type EventWriter } from "../report/tensorboard.js";
 import type { MetricRow, TrainingReport } from "../report/types.js";
 import type { Checkpoint, Checkpoints } from "./checkpoint.js";
@@ -148,6 +149,8 @@ class Loop<Item> {
 		const metrics = await JsonLinesFile.create(join(context.folder, "metrics.jsonl"), state.rows);
 		const eventsPath = join(context.folder, eventsFolder);
 		if (!goesOn) await removeFolder(eventsPath);
+		for (const { path, lost } of mendEventFiles(eventsPath))
+			context.log(`${path}: its last ${lost} bytes were damaged, and are cut off`);
 		const events = createEventWriter(eventsPath, goesOn ? { resumedAtStep: (state.rows.at(-1)?.step ?? 0) + 1 } : {});
 		try {
 			if (!goesOn && this.#guards.rollsBack) await this.#save("start", events);
