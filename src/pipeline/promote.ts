@@ -14,14 +14,14 @@ import type { Progress } from "../report/progress.js";
 import { compareOutputs } from "../tasks/baselines/compare.js";
 import { pairGenerations } from "../tasks/baselines/pair.js";
 import { taskByName } from "../tasks/registry.js";
-import { Champion, type ChampionState, championStack, type PromotionFacts, rolledBack } from "./champion.js";
+import { Champion, type ChampionState, championStack, rolledBack } from "./champion.js";
 import { parseReference } from "./conditions.js";
 import { type LoadedPipeline, resolvePath } from "./config.js";
 import type { RunFolder, StageRecord } from "./folder.js";
 import { lockRunFolder } from "./lock.js";
 import { verifiedRun } from "./run_reader.js";
 import type { PromoteConfig } from "./schema.js";
-import type { Promotion } from "./types.js";
+import type { Promotion, PromotionFacts } from "./types.js";
 
 /** A comparison takes seconds; others wait for it this long. */
 const patienceSeconds = 600;
