@@ -2,10 +2,10 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { Champion } from "../../src/pipeline/champion.js";
+import { Champion } from "../../src/pipeline/champion/champion.js";
+import { beyond, type KnownRun, prune, runsIn } from "../../src/pipeline/champion/retention.js";
+import { rollBack, setChampion } from "../../src/pipeline/champion/rollback.js";
 import { lockRunFolder } from "../../src/pipeline/lock.js";
-import { beyond, type KnownRun, prune, runsIn } from "../../src/pipeline/retention.js";
-import { rollBack, setChampion } from "../../src/pipeline/rollback.js";
 import type { KeepConfig } from "../../src/pipeline/schema.js";
 import { fintune, put } from "../cli/cli.js";
 import { finishedRun } from "./finished_runs.js";

@@ -8,17 +8,17 @@ import { existsSync } from "node:fs";
 import { lstat, readdir, readFile, realpath, rename, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { parse } from "yaml";
-import { isTemporary, removeFolder, syncFolder, temporaryPath } from "../engine/files.js";
-import { lockFile } from "../engine/lock_file.js";
-import { FintuneError, fromSystemError } from "../errors.js";
-import { formatBytes } from "../report/numbers.js";
-import type { Progress } from "../report/progress.js";
-import { appendJsonLine } from "../stages/files.js";
+import { isTemporary, removeFolder, syncFolder, temporaryPath } from "../../engine/files.js";
+import { lockFile } from "../../engine/lock_file.js";
+import { FintuneError, fromSystemError } from "../../errors.js";
+import { formatBytes } from "../../report/numbers.js";
+import type { Progress } from "../../report/progress.js";
+import { appendJsonLine } from "../../stages/files.js";
+import { type LoadedPipeline, resolvePath } from "../config.js";
+import { journalFile, RunFolder } from "../folder.js";
+import type { KeepConfig, PipelineConfig } from "../schema.js";
 import { Champion, championStack } from "./champion.js";
-import { type LoadedPipeline, resolvePath } from "./config.js";
-import { journalFile, RunFolder } from "./folder.js";
 import { championOf } from "./promote.js";
-import type { KeepConfig, PipelineConfig } from "./schema.js";
 
 /** Where deletions are written down, beside the runs. */
 const prunedFile = "pruned.jsonl";

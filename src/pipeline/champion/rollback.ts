@@ -5,11 +5,11 @@
 import { existsSync, lstatSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { FintuneError } from "../errors.js";
+import { FintuneError } from "../../errors.js";
+import { RunFolder } from "../folder.js";
+import { lockRunFolder } from "../lock.js";
+import { verifiedRun } from "../runs/reader.js";
 import { Champion, type ChampionMove, championStack } from "./champion.js";
-import { RunFolder } from "./folder.js";
-import { lockRunFolder } from "./lock.js";
-import { verifiedRun } from "./run_reader.js";
 
 /** Others may be comparing their runs with it. */
 const patience = { waitSeconds: 600 };

@@ -7,13 +7,13 @@
 import { existsSync } from "node:fs";
 import { lstat, readdir, readlink, realpath, rename, symlink } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { isTemporary, removeFolder, syncFolder, temporaryPath } from "../engine/files.js";
-import type { FileLock } from "../engine/lock_file.js";
-import { FintuneError, fromSystemError } from "../errors.js";
-import { appendJsonLine, dropTornLine, makeFolder, readWholeLines } from "../stages/files.js";
-import { RunFolder } from "./folder.js";
-import { holdFile, type LockOptions } from "./lock.js";
-import type { PromotionFacts } from "./types.js";
+import { isTemporary, removeFolder, syncFolder, temporaryPath } from "../../engine/files.js";
+import type { FileLock } from "../../engine/lock_file.js";
+import { FintuneError, fromSystemError } from "../../errors.js";
+import { appendJsonLine, dropTornLine, makeFolder, readWholeLines } from "../../stages/files.js";
+import { RunFolder } from "../folder.js";
+import { holdFile, type LockOptions } from "../lock.js";
+import type { PromotionFacts } from "../types.js";
 
 /** One line of the history. */
 export interface ChampionMove extends Partial<PromotionFacts> {
