@@ -369,8 +369,8 @@ describe("a kill in the middle of a move", () => {
 		await run("b", 20);
 		const script = put(
 			join(dir, "move.mjs"),
-			`import { Champion } from ${JSON.stringify(join(root, "dist", "pipeline", "champion.js"))};
-			import { setChampion } from ${JSON.stringify(join(root, "dist", "pipeline", "rollback.js"))};
+			`import { Champion } from ${JSON.stringify(join(root, "dist", "pipeline", "champion", "champion.js"))};
+			import { setChampion } from ${JSON.stringify(join(root, "dist", "pipeline", "champion", "rollback.js"))};
 			const champion = new Champion(process.argv[2]);
 			for (let i = 0; ; i++) {
 				await setChampion(champion, process.argv[3 + (i % 2)], () => {});

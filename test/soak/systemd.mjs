@@ -32,7 +32,7 @@ const show = () =>
 			.split("\n")
 			.map((line) => line.split("=")),
 	);
-async function until(what, held, seconds = 150) {
+async function until(what, held, seconds = 400) {
 	for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(200)) if (held()) return;
 	throw new Error(`${what}: not within ${seconds} s; ${JSON.stringify(show())}`);
 }
