@@ -84,13 +84,14 @@ async function fire(tab) {
 		return "a loop (there is no cron here)";
 	}
 	if (sh("crontab", ["-l"]).status === 0) throw new Error("this user has a crontab, which would be replaced: take another user");
-	const daemon = sh("pgrep", ["-x", "cron"]).status === 0 ? undefined : spawn("cron", ["-f"], { stdio: "ignore" });
 	const file = join(base, "crontab");
 	writeFileSync(file, tab);
 	const installed = sh("crontab", [file]);
 	if (installed.status !== 0) throw new Error(`crontab: ${installed.stderr}`);
 	const remove = () => sh("crontab", ["-r"]);
 	process.once("exit", remove);
+	// Only now: cron passes over a crontab that is as young as its own start, to the second.
+	const daemon = sh("pgrep", ["-x", "cron"]).status === 0 ? undefined : spawn("cron", ["-f"], { stdio: "ignore" });
 	await untilFired(remove);
 	daemon?.kill();
 	return `cron (${daemon ? "started for this" : "the machine's own"})`;
