@@ -5,8 +5,8 @@
  */
 import type { Command } from "commander";
 import { describeDifference } from "../metrics/significance.js";
-import { Champion, type ChampionMove } from "../pipeline/champion.js";
-import { findChampion, rollBack, setChampion } from "../pipeline/rollback.js";
+import { Champion, type ChampionMove } from "../pipeline/champion/champion.js";
+import { findChampion, rollBack, setChampion } from "../pipeline/champion/rollback.js";
 import { formatScore, noValue } from "../report/numbers.js";
 import { formatTable } from "../report/table.js";
 import { printJson, terminalProgress, terminalWidth } from "./terminal.js";

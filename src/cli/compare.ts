@@ -3,7 +3,7 @@
  * @module
  */
 import type { Command } from "commander";
-import { compareRuns, type RunComparison } from "../pipeline/run_compare.js";
+import { compareRuns, type RunComparison } from "../pipeline/runs/compare.js";
 import { formatCount, formatLoss, noValue } from "../report/numbers.js";
 import { formatTable } from "../report/table.js";
 import { comparisonText } from "./compare_evaluations.js";

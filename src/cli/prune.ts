@@ -4,8 +4,8 @@
  */
 import type { Command } from "commander";
 import { FintuneError } from "../errors.js";
-import { Champion } from "../pipeline/champion.js";
-import { type Pruned, prune, runsIn } from "../pipeline/retention.js";
+import { Champion } from "../pipeline/champion/champion.js";
+import { type Pruned, prune, runsIn } from "../pipeline/champion/retention.js";
 import type { KeepConfig } from "../pipeline/schema.js";
 import { formatBytes } from "../report/numbers.js";
 import { number, wholeNumber } from "./options.js";

@@ -135,7 +135,8 @@ function documentOf({ report: _report, exitStatus: _exitStatus, ...document }: R
 	return document;
 }
 
-function printResult({ report, status, folder }: RunResult): void {
+function printResult({ report, status, folder, promotion }: RunResult): void {
 	if (report.evaluations.length > 0) process.stdout.write(`\n${finalTable(report, terminalWidth())}\n`);
+	if (promotion) process.stdout.write(`${promotion.reason}\n`);
 	process.stdout.write(`${status}: ${folder}/report.html\n`);
 }

@@ -4,7 +4,7 @@
  */
 import { relative } from "node:path";
 import type { Command } from "commander";
-import { type ListedRun, listRuns } from "../pipeline/run_list.js";
+import { type ListedRun, listRuns } from "../pipeline/runs/list.js";
 import { formatScore, formatSeconds } from "../report/numbers.js";
 import { formatTable } from "../report/table.js";
 import { localTime } from "./status.js";

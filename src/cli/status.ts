@@ -4,8 +4,8 @@
  */
 import { join } from "node:path";
 import type { Command } from "commander";
-import { logFile, readLogTail } from "../pipeline/run_log.js";
-import { type RunState, readRunState, stageLabel } from "../pipeline/run_state.js";
+import { type RunState, readRunState, stageLabel } from "../pipeline/runs/state.js";
+import { logFile, readLogTail } from "../pipeline/telling/run_log.js";
 import { progressUpdate } from "../report/log.js";
 import { formatSeconds } from "../report/numbers.js";
 import { progressText } from "../report/progress.js";

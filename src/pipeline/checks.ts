@@ -79,8 +79,10 @@ class Checks {
 		const reference = parseReference(metric);
 		const source = this.#earlierStage(reference.stage, path);
 		if (source) this.#metric(source, reference, path);
-		if (reference.metric === "overlong") {
-			this.#report(path, "overlong is no score of a task, and is not tested", { hint: "make it a gate: of an evaluate stage" });
+		if (["overlong", "repetition"].includes(reference.metric)) {
+			this.#report(path, `${reference.metric} is no score of a task, and is not tested`, {
+				hint: "make it a gate: of an evaluate stage",
+			});
 		}
 	}
 

@@ -10,18 +10,18 @@ import { ExitStatus, FintuneError } from "../errors.js";
 import { renderReport } from "../report/html.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
 import { ModelSession } from "../stages/session.js";
+import { type Challenger, championOf, promote } from "./champion/promote.js";
+import { keepRuns } from "./champion/retention.js";
 import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath, runFolder } from "./config.js";
 import { endOf, type RunEnd, stopped } from "./failure.js";
 import { configFile, RunFolder, resultFile } from "./folder.js";
 import { hashFolder } from "./identity.js";
-import { maskedConfig } from "./mask.js";
-import { type Challenger, championOf, promote } from "./promote.js";
 import { runReport } from "./report.js";
-import { keepRuns } from "./retention.js";
 import { Run } from "./run.js";
 import type { PipelineConfig } from "./schema.js";
 import { stopSignalAt } from "./stop_time.js";
-import { whileTelling } from "./telling.js";
+import { maskedConfig } from "./telling/mask.js";
+import { whileTelling } from "./telling/telling.js";
 import type { Promotion, RunOptions, RunResult } from "./types.js";
 
 /**
@@ -101,7 +101,9 @@ async function lockedRun(
 		await session.close();
 	}
 	if (failure !== undefined && folder.kept) {
-		await folder.journal({ event: "finished", status: endOf(failure).status, error: (failure as Error).message });
+		const { exitStatus, ...end } = endOf(failure);
+		await folder.status({ ...end, stages: run.summaries, exit_status: exitStatus });
+		await folder.journal({ event: "finished", status: end.status, error: (failure as Error).message });
 		throw failure;
 	}
 	const result = finish(run, folder, resolved, failure, promotion);
@@ -121,7 +123,7 @@ const challenger = (run: Run, pipeline: LoadedPipeline, folder: RunFolder, optio
 	folder,
 	record: (stage) => run.newest.get(stage),
 	gateFailures: run.gateFailures.map((s) => `${s.name}: ${s.note}`),
-	settle: () => writeJson(folder.file("result.json"), { status: "done", stages: run.summaries }),
+	settle: () => writeJson(folder.file(resultFile), { status: "done", stages: run.summaries }),
 	progress: options.progress,
 	signal: options.signal,
 });

@@ -5,7 +5,6 @@
 import type { ExitStatus } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import type { RunReport } from "../report/types.js";
-import type { PromotionFacts } from "./champion.js";
 import type { StopTime } from "./stop_time.js";
 
 export interface RunOptions {
@@ -40,6 +39,20 @@ export interface StageSummary {
 	metrics: Record<string, number>;
 	seconds: number;
 	note?: string;
+}
+
+/** What a promotion was decided by. */
+export interface PromotionFacts {
+	/** The metric, as stage.task.metric, and its value in the run. */
+	metric: string;
+	score?: number;
+	/** Better by so much than the run it was held against, with the 95 % interval and p; absent for a first champion. */
+	gain?: number;
+	low?: number;
+	high?: number;
+	p?: number;
+	/** Identity of the evaluation: a run that was rolled back is known again by it. */
+	identity: string;
 }
 
 /** What `promote:` came to. */

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { lockRunFolder } from "../../src/pipeline/lock.js";
 import { processStart } from "../../src/pipeline/process_alive.js";
-import { readRunState } from "../../src/pipeline/run_state.js";
+import { readRunState } from "../../src/pipeline/runs/state.js";
 import { pipelineText, tinyModel, tinyTaskData } from "../pipeline/tiny.js";
 import { type Finished, fintune, lines, main, put } from "./cli.js";
 

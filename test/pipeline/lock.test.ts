@@ -105,13 +105,4 @@ describe("the lock of a run folder", () => {
 		expect(JSON.parse(readFileSync(join(out, ".lock"), "utf8")).pid).not.toBe(process.pid);
 		expect((await fintune(["run", pipeline, "--out", out])).status).toBe(0);
 	});
-
-	it("lets exactly one of two runs through that start at once", async () => {
-		for (let i = 0; i < 4; i++) {
-			const out = join(dir, `both-${i}`);
-			const both = await Promise.all([1, 2].map(() => fintune(["run", pipeline, "--out", out])));
-			expect(both.map((r) => r.status).sort()).toEqual([0, 75]);
-			expect(JSON.parse(readFileSync(join(out, "result.json"), "utf8")).status).toBe("done");
-		}
-	});
 });

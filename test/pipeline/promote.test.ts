@@ -15,11 +15,11 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { Champion, type ChampionMove, championStack, rolledBack } from "../../src/pipeline/champion.js";
+import { Champion, type ChampionMove, championStack, rolledBack } from "../../src/pipeline/champion/champion.js";
+import { type Challenger, promote } from "../../src/pipeline/champion/promote.js";
+import { findChampion, rollBack, setChampion } from "../../src/pipeline/champion/rollback.js";
 import { parsePipeline } from "../../src/pipeline/config.js";
 import { lockRunFolder } from "../../src/pipeline/lock.js";
-import { type Challenger, promote } from "../../src/pipeline/promote.js";
-import { findChampion, rollBack, setChampion } from "../../src/pipeline/rollback.js";
 import type { PromoteConfig } from "../../src/pipeline/schema.js";
 import { put } from "../cli/cli.js";
 import { root } from "../repository.js";

@@ -2,10 +2,10 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { Champion } from "../../src/pipeline/champion.js";
+import { Champion } from "../../src/pipeline/champion/champion.js";
+import { beyond, type KnownRun, prune, runsIn } from "../../src/pipeline/champion/retention.js";
+import { rollBack, setChampion } from "../../src/pipeline/champion/rollback.js";
 import { lockRunFolder } from "../../src/pipeline/lock.js";
-import { beyond, type KnownRun, prune, runsIn } from "../../src/pipeline/retention.js";
-import { rollBack, setChampion } from "../../src/pipeline/rollback.js";
 import type { KeepConfig } from "../../src/pipeline/schema.js";
 import { fintune, put } from "../cli/cli.js";
 import { finishedRun } from "./finished_runs.js";
@@ -97,6 +97,23 @@ describe("retention", () => {
 		await setChampion(new Champion(join(base, `live-${count}`)), join(dir, "d2"), tell);
 		await keep({ runs: 1 });
 		expect(names()).toEqual(["d0", "d2"]);
+	});
+
+	it("spares a run that becomes the champion while others are deleted", async () => {
+		await days(4);
+		const { left } = await prune(
+			dir,
+			await runsIn(dir),
+			{ runs: 1 },
+			{
+				champions: [new Champion(join(dir, "champion"))],
+				tell: (line) => {
+					if (/^deleted .*d3/.test(line)) symlinkSync("d2", join(dir, "champion"));
+				},
+			},
+		);
+		expect(names()).toEqual(["champion", "d0", "d2"]);
+		expect(left).toMatchObject([{ run: { path: join(dir, "d2") }, because: "it has become a champion" }]);
 	});
 
 	it("deletes nothing where a champion cannot be read", async () => {

@@ -6,9 +6,9 @@
 import { join, resolve } from "node:path";
 import { FintuneError } from "../../errors.js";
 import { packageRoot } from "../../version.js";
+import { runsIn } from "../champion/retention.js";
 import { type LoadedPipeline, runsFolder } from "../config.js";
 import { RunFolder } from "../folder.js";
-import { runsIn } from "../retention.js";
 
 /** Every day at a time, or every so many minutes from midnight. */
 export type Timing = { hour: number; minute: number } | { everyMinutes: number };

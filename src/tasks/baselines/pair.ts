@@ -22,7 +22,9 @@ export async function pairGenerations(first: string, second: string): Promise<Pa
 	const open = new Map<string, GenerationRow[]>();
 	for (const row of b) {
 		const key = documentKey(row.doc);
-		open.set(key, [...(open.get(key) ?? []), row]);
+		const known = open.get(key);
+		if (known) known.push(row);
+		else open.set(key, [row]);
 	}
 	const lonely: GenerationRow[] = [];
 	const pairs = a.flatMap((row) => {

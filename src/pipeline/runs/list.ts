@@ -5,10 +5,10 @@
 import { realpathSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { isTemporary } from "../engine/files.js";
-import { fromSystemError } from "../errors.js";
-import { RunFolder } from "./folder.js";
-import { isRunFolder, type RunState, readRunState, stageLabel } from "./run_state.js";
+import { isTemporary } from "../../engine/files.js";
+import { fromSystemError } from "../../errors.js";
+import { RunFolder } from "../folder.js";
+import { isRunFolder, type RunState, readRunState, stageLabel } from "./state.js";
 
 /** A run in a list of runs. */
 export interface ListedRun extends RunState {

@@ -3,7 +3,7 @@
  * path as well; only scheme and host are shown.
  * @module
  */
-import type { PipelineConfig } from "./schema.js";
+import type { PipelineConfig } from "../schema.js";
 
 const address = /\bhttps?:\/\/[^\s"'`<>|;)]+/gi;
 

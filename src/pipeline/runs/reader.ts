@@ -6,14 +6,14 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { FintuneError, fromSystemError } from "../errors.js";
-import { renderReport } from "../report/html.js";
-import type { RunReport } from "../report/types.js";
-import { readJsonIfThere, writeFileWhole } from "../stages/files.js";
-import { RunFolder, type StageRecord } from "./folder.js";
-import { runReport } from "./report.js";
-import type { PipelineConfig } from "./schema.js";
-import type { RunResult, StageSummary } from "./types.js";
+import { FintuneError, fromSystemError } from "../../errors.js";
+import { renderReport } from "../../report/html.js";
+import type { RunReport } from "../../report/types.js";
+import { readJsonIfThere, writeFileWhole } from "../../stages/files.js";
+import { RunFolder, type StageRecord } from "../folder.js";
+import { runReport } from "../report.js";
+import type { PipelineConfig } from "../schema.js";
+import type { RunResult, StageSummary } from "../types.js";
 
 /**
  * A run that came to its end and whose stages are all as it left them.

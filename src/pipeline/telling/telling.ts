@@ -4,13 +4,13 @@
  */
 import { randomUUID } from "node:crypto";
 import { resolve } from "node:path";
-import { type Progress, together } from "../report/progress.js";
-import type { LoadedPipeline } from "./config.js";
-import { endOf, type RunEnd } from "./failure.js";
-import type { RunFolder } from "./folder.js";
+import { type Progress, together } from "../../report/progress.js";
+import type { LoadedPipeline } from "../config.js";
+import { endOf, type RunEnd } from "../failure.js";
+import type { RunFolder } from "../folder.js";
+import type { RunResult } from "../types.js";
 import { RunHooks } from "./hooks.js";
 import { logFile, RunLog } from "./run_log.js";
-import type { RunResult } from "./types.js";
 
 /**
  * Does the work of a run whose folder is locked, and tells of it. Nothing that cannot be told stops it.

@@ -8,17 +8,17 @@ import { existsSync } from "node:fs";
 import { lstat, readdir, readFile, realpath, rename, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { parse } from "yaml";
-import { isTemporary, removeFolder, syncFolder, temporaryPath } from "../engine/files.js";
-import { lockFile } from "../engine/lock_file.js";
-import { FintuneError, fromSystemError } from "../errors.js";
-import { formatBytes } from "../report/numbers.js";
-import type { Progress } from "../report/progress.js";
-import { appendJsonLine } from "../stages/files.js";
+import { isTemporary, removeFolder, syncFolder, temporaryPath } from "../../engine/files.js";
+import { lockFile } from "../../engine/lock_file.js";
+import { FintuneError, fromSystemError } from "../../errors.js";
+import { formatBytes } from "../../report/numbers.js";
+import type { Progress } from "../../report/progress.js";
+import { appendJsonLine } from "../../stages/files.js";
+import { type LoadedPipeline, resolvePath } from "../config.js";
+import { journalFile, RunFolder } from "../folder.js";
+import type { KeepConfig, PipelineConfig } from "../schema.js";
 import { Champion, championStack } from "./champion.js";
-import { type LoadedPipeline, resolvePath } from "./config.js";
-import { journalFile, RunFolder } from "./folder.js";
 import { championOf } from "./promote.js";
-import type { KeepConfig, PipelineConfig } from "./schema.js";
 
 /** Where deletions are written down, beside the runs. */
 const prunedFile = "pruned.jsonl";
@@ -154,15 +154,20 @@ export async function prune(
 	try {
 		if (!options.dryRun) await clearLeftovers(folder, options.tell);
 		const links = new Set([...options.champions.map((c) => c.link), ...runs.flatMap((run) => run.links)]);
-		const safe = await protectedFolders([...links].map((link) => new Champion(link)));
-		for (const path of options.stay ?? []) safe.add(await realpath(path).catch(() => resolve(path)));
+		const folders = async (): Promise<Set<string>> => {
+			const safe = await protectedFolders([...links].map((link) => new Champion(link)));
+			for (const path of options.stay ?? []) safe.add(await realpath(path).catch(() => resolve(path)));
+			return safe;
+		};
+		const safe = await folders();
 		const real = new Map(await Promise.all(runs.map(async (run) => [run, await realpath(run.path)] as const)));
 		for (const doomed of beyond(runs, keep, (run) => safe.has(real.get(run)!), new Date())) {
 			if (options.dryRun) {
 				pruned.deleted.push(doomed);
 				continue;
 			}
-			const because = await remove(folder, doomed).catch((error: unknown) => (error as Error).message);
+			const isSafe = async (): Promise<boolean> => (await folders()).has(real.get(doomed.run)!);
+			const because = await remove(folder, doomed, isSafe).catch((error: unknown) => (error as Error).message);
 			if (because === undefined) {
 				pruned.deleted.push(doomed);
 				options.tell(`deleted ${doomed.run.path} (${formatBytes(doomed.run.bytes)}): ${doomed.why}`);
@@ -178,10 +183,11 @@ export async function prune(
 }
 
 /** @returns why it was not deleted */
-async function remove(folder: string, { run, why }: Doomed): Promise<string | undefined> {
+async function remove(folder: string, { run, why }: Doomed, isSafe: () => Promise<boolean>): Promise<string | undefined> {
 	const lock = lockFile(join(run.path, ".lock"));
 	if (!lock) return "a run goes on in it";
 	try {
+		if (await isSafe()) return "it has become a champion";
 		const temporary = temporaryPath(run.path);
 		await rename(run.path, temporary);
 		await syncFolder(folder);

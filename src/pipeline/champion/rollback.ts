@@ -5,10 +5,11 @@
 import { existsSync, lstatSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { FintuneError } from "../errors.js";
+import { FintuneError } from "../../errors.js";
+import { RunFolder } from "../folder.js";
+import { lockRunFolder } from "../lock.js";
+import { verifiedRun } from "../runs/reader.js";
 import { Champion, type ChampionMove, championStack } from "./champion.js";
-import { RunFolder } from "./folder.js";
-import { verifiedRun } from "./run_reader.js";
 
 /** Others may be comparing their runs with it. */
 const patience = { waitSeconds: 600 };
@@ -53,15 +54,21 @@ async function moveTo(
 	state: Parameters<Champion["move"]>[2],
 	{ metric, score, identity }: Partial<ChampionMove>,
 ): Promise<ChampionMove> {
-	await verifiedRun(run);
-	// Retention finds the link in the run's own journal, wherever the link lies.
-	await new RunFolder(run).journal({ event: "promotion", status: event, link: champion.link });
 	const facts = {
 		...(metric === undefined ? {} : { metric }),
 		...(score === undefined ? {} : { score }),
 		...(identity === undefined ? {} : { identity }),
 	};
-	return champion.move(run, { event, ...facts }, state);
+	await verifiedRun(run);
+	// Held until the link leads to it: retention looks at the links again once it holds a run.
+	const lock = await lockRunFolder(run, { waitSeconds: 60 });
+	try {
+		// Retention finds the link in the run's own journal, wherever the link lies.
+		await new RunFolder(run).journal({ event: "promotion", status: event, link: champion.link });
+		return await champion.move(run, { event, ...facts }, state);
+	} finally {
+		lock.release();
+	}
 }
 
 /**

@@ -7,26 +7,13 @@
 import { existsSync } from "node:fs";
 import { lstat, readdir, readlink, realpath, rename, symlink } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { isTemporary, removeFolder, syncFolder, temporaryPath } from "../engine/files.js";
-import type { FileLock } from "../engine/lock_file.js";
-import { FintuneError, fromSystemError } from "../errors.js";
-import { appendJsonLine, dropTornLine, makeFolder, readWholeLines } from "../stages/files.js";
-import { RunFolder } from "./folder.js";
-import { holdFile, type LockOptions } from "./lock.js";
-
-/** What a promotion was decided by. */
-export interface PromotionFacts {
-	/** The metric, as stage.task.metric, and its value in the run. */
-	metric: string;
-	score?: number;
-	/** Better by so much than the run it was held against, with the 95 % interval and p; absent for a first champion. */
-	gain?: number;
-	low?: number;
-	high?: number;
-	p?: number;
-	/** Identity of the evaluation: a run that was rolled back is known again by it. */
-	identity: string;
-}
+import { isTemporary, removeFolder, syncFolder, temporaryPath } from "../../engine/files.js";
+import type { FileLock } from "../../engine/lock_file.js";
+import { FintuneError, fromSystemError } from "../../errors.js";
+import { appendJsonLine, dropTornLine, makeFolder, readWholeLines } from "../../stages/files.js";
+import { RunFolder } from "../folder.js";
+import { holdFile, type LockOptions } from "../lock.js";
+import type { PromotionFacts } from "../types.js";
 
 /** One line of the history. */
 export interface ChampionMove extends Partial<PromotionFacts> {

@@ -8,20 +8,20 @@
 import { existsSync } from "node:fs";
 import { realpath } from "node:fs/promises";
 import { join } from "node:path";
-import { FintuneError } from "../errors.js";
-import { describeDifference } from "../metrics/significance.js";
-import type { Progress } from "../report/progress.js";
-import { compareOutputs } from "../tasks/baselines/compare.js";
-import { pairGenerations } from "../tasks/baselines/pair.js";
-import { taskByName } from "../tasks/registry.js";
-import { Champion, type ChampionState, championStack, type PromotionFacts, rolledBack } from "./champion.js";
-import { parseReference } from "./conditions.js";
-import { type LoadedPipeline, resolvePath } from "./config.js";
-import type { RunFolder, StageRecord } from "./folder.js";
-import { lockRunFolder } from "./lock.js";
-import { verifiedRun } from "./run_reader.js";
-import type { PromoteConfig } from "./schema.js";
-import type { Promotion } from "./types.js";
+import { FintuneError } from "../../errors.js";
+import { describeDifference } from "../../metrics/significance.js";
+import type { Progress } from "../../report/progress.js";
+import { compareOutputs } from "../../tasks/baselines/compare.js";
+import { pairGenerations } from "../../tasks/baselines/pair.js";
+import { taskByName } from "../../tasks/registry.js";
+import { parseReference } from "../conditions.js";
+import { type LoadedPipeline, resolvePath } from "../config.js";
+import type { RunFolder, StageRecord } from "../folder.js";
+import { lockRunFolder } from "../lock.js";
+import { verifiedRun } from "../runs/reader.js";
+import type { PromoteConfig } from "../schema.js";
+import type { Promotion, PromotionFacts } from "../types.js";
+import { Champion, type ChampionState, championStack, rolledBack } from "./champion.js";
 
 /** A comparison takes seconds; others wait for it this long. */
 const patienceSeconds = 600;

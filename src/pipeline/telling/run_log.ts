@@ -4,10 +4,10 @@
  * @module
  */
 import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, readSync, statSync, writeSync } from "node:fs";
-import { createLog, type Log, logProgress } from "../report/log.js";
-import type { Progress } from "../report/progress.js";
-import { dropTornLine } from "../stages/files.js";
-import type { RunEnd } from "./failure.js";
+import { createLog, type Log, logProgress } from "../../report/log.js";
+import type { Progress } from "../../report/progress.js";
+import { dropTornLine } from "../../stages/files.js";
+import type { RunEnd } from "../failure.js";
 
 export const logFile = "log.jsonl";
 

@@ -5,9 +5,9 @@
  */
 import { spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { RunEnd } from "./failure.js";
+import type { RunEnd } from "../failure.js";
+import type { Hook, Hooks } from "../schema.js";
 import { maskAddresses } from "./mask.js";
-import type { Hook, Hooks } from "./schema.js";
 
 /** The run that is told of. */
 export interface ToldRun {

@@ -10,15 +10,15 @@ import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { describe, isObject } from "../engine/files.js";
-import { FintuneError } from "../errors.js";
-import type { ProgressFields } from "../report/log.js";
-import { readJsonIfThere } from "../stages/files.js";
-import { configFile, journalFile, resultFile, statusFile } from "./folder.js";
-import { heartbeatSeconds, type StatusDocument } from "./heartbeat.js";
-import { isAlive, processStart } from "./process_alive.js";
-import type { PipelineConfig } from "./schema.js";
-import type { RunResult, StageSummary } from "./types.js";
+import { describe, isObject } from "../../engine/files.js";
+import { FintuneError } from "../../errors.js";
+import type { ProgressFields } from "../../report/log.js";
+import { readJsonIfThere } from "../../stages/files.js";
+import { configFile, journalFile, resultFile, statusFile } from "../folder.js";
+import { heartbeatSeconds, type StatusDocument } from "../heartbeat.js";
+import { isAlive, processStart } from "../process_alive.js";
+import type { PipelineConfig } from "../schema.js";
+import type { RunResult, StageSummary } from "../types.js";
 
 /** Without a heartbeat for so long a run that cannot be asked after is no longer taken to go on. */
 const silentAfterSeconds = 12 * heartbeatSeconds;

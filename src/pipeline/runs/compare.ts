@@ -6,11 +6,11 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { FintuneError, fromSystemError } from "../errors.js";
-import { compareGenerations, type GenerationsComparison } from "../tasks/compare_generations.js";
-import { taskByName } from "../tasks/registry.js";
-import { configFile, RunFolder } from "./folder.js";
-import { type RunState, readRunState, type StageState, stageLabel } from "./run_state.js";
+import { FintuneError, fromSystemError } from "../../errors.js";
+import { compareGenerations, type GenerationsComparison } from "../../tasks/compare_generations.js";
+import { taskByName } from "../../tasks/registry.js";
+import { configFile, RunFolder } from "../folder.js";
+import { type RunState, readRunState, type StageState, stageLabel } from "./state.js";
 
 /** One value of the configs that is not the same; undefined where a run has none. */
 export interface ConfigDifference {
