@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { lines, put } from "../cli/cli.js";
 import { pipelineText, tinyModel, tinyTaskData } from "./tiny.js";
 
+/** Nobody frees a disk that a test has filled. */
+const guards = { disk_wait_minutes: 0 };
 const stages = [
 	{
 		name: "base",
@@ -17,6 +19,7 @@ const stages = [
 		max_steps: 4,
 		max_length: 16,
 		save_steps: 2,
+		guards,
 	},
 	{
 		name: "sft",
@@ -27,7 +30,8 @@ const stages = [
 		batch_size: 4,
 		max_steps: 30,
 		validation: { path: "rows.jsonl", every_steps: 6 },
-		save_steps: 10,
+		save_steps: 5,
+		guards,
 	},
 	{
 		name: "probe",
@@ -47,6 +51,7 @@ const stages = [
 		batch_size: 2,
 		max_steps: 4,
 		save_steps: 2,
+		guards,
 	},
 	{
 		name: "synth",

@@ -80,7 +80,7 @@ function expected(base: Base, file: string): Outcome {
 	if (rest[0] === "checkpoints") {
 		if (isFinished) return { kind: "not needed" };
 		if (rest[1] === "checkpoint-20") return { kind: "falls back", stage, says: "sft: checkpoint-20 is damaged and not used: " };
-		return rest[1] === "checkpoint-10" ? { kind: "not needed" } : { kind: "falls back", stage, says: "damaged" };
+		return rest[1] === "checkpoint-15" ? { kind: "not needed" } : { kind: "falls back", stage, says: "damaged" };
 	}
 	if (isFinished) return { kind: "repeats", stage };
 	return rest[0] === "tensorboard" ? { kind: "falls back", stage, says: "were damaged, and are cut off" } : { kind: "made anew" };
@@ -160,7 +160,7 @@ async function expectMended(base: Base, file: string): Promise<Outcome["kind"]> 
 	// A file that grows may end anywhere: without its end it looks as if that had not been written yet.
 	const looksUnfinished = (file.endsWith(".answers.jsonl") && (cut || atEnd)) || (file.includes("/tensorboard/") && cut);
 	if (outcome.kind === "falls back" && !looksUnfinished) expect(messages, what).toContain(outcome.says);
-	if (outcome.kind === "falls back" && file.includes("checkpoint-20/")) expect(messages, what).toContain("goes on after step 10");
+	if (outcome.kind === "falls back" && file.includes("checkpoint-20/")) expect(messages, what).toContain("goes on after step 15");
 
 	expect(artifacts(out), what).toEqual(whole);
 	if (file === "journal.jsonl") expect(readableEvents(out).at(-1), what).toMatchObject({ event: "finished", status: "done" });

@@ -158,6 +158,27 @@ describe("log.jsonl", () => {
 		expect(messages.at(-1)).toMatch(/log\.jsonl: lines are missing: /);
 	});
 
+	it.skipIf(spawnSync("prlimit", ["--version"]).error !== undefined)(
+		"that has no room for more stops no run, and ends with a whole line",
+		async () => {
+			const most = 4_000_000;
+			const line = `${JSON.stringify({ level: "info", msg: "x".repeat(1000) })}\n`;
+			const full = line.repeat(Math.floor(most / line.length));
+			const out = join(dir, "full");
+			put(join(out, "log.jsonl"), full);
+			const file = put(join(dir, "full.yaml"), pipelineText([sft()]));
+			const prefix = ["prlimit", `--fsize=${most}`];
+			const { status, stdout, stderr } = await fintune(["run", file, "--out", out], { prefix });
+			expect(status, stderr).toBe(0);
+			expect(stdout).toMatch(/^done: /);
+			expect(stderr).toMatch(/log\.jsonl: lines are missing: EFBIG/);
+			const text = readFileSync(join(out, "log.jsonl"), "utf8");
+			expect(text.startsWith(full)).toBe(true);
+			for (const added of text.slice(full.length).trimEnd().split("\n").filter(Boolean)) JSON.parse(added);
+			expect(text.endsWith("\n")).toBe(true);
+		},
+	);
+
 	it("keeps its newest lines, whole and of 10 kB at most", async () => {
 		const log = await RunLog.open(join(dir, "tail.jsonl"));
 		for (let i = 0; i < 300; i++) log.progress.message(`${i} ${"€".repeat(30)}`);

@@ -57,6 +57,7 @@ beforeAll(async () => {
 	calls = [
 		...made,
 		...(await record("sft/checkpoints/checkpoint-20:5")),
+		...(await record("synth/checkpoints/ner.answers.jsonl:3")),
 		...(await record("final/checkpoints/ner.answers.jsonl:3")),
 		...(await record(undefined)),
 		...(await record("dpo/checkpoints/checkpoint-2:2", "--from", "probe")),
@@ -126,6 +127,21 @@ function manifestsOf(all: readonly Call[]): Truth["manifests"] {
 	return manifests;
 }
 
+/** Every answer that a stage kept, without the hash that its line ends with. */
+function answersOf(all: readonly Call[]): Truth["answers"] {
+	const opened = new Map<number, string>();
+	const answers = new Map<string, Set<string>>();
+	for (const call of all) {
+		if (call.name === "open") opened.set(call.fd, call.path);
+		if (call.name !== "write") continue;
+		const stage = /\/stages\/([^/]+)\/checkpoints\/\w+\.answers\.jsonl/.exec(opened.get(call.fd)!)?.[1];
+		if (stage === undefined) continue;
+		const { sha256: _, ...answer } = JSON.parse(call.bytes.toString());
+		answers.set(stage, (answers.get(stage) ?? new Set()).add(JSON.stringify(answer)));
+	}
+	return answers;
+}
+
 interface Cut {
 	at: number;
 	fate: FateName;
@@ -142,6 +158,7 @@ async function cutAt(
 	seen: (cut: Cut) => Promise<void>,
 ): Promise<void> {
 	const manifests = manifestsOf(calls);
+	const answers = answersOf(calls);
 	const disk = new Disk(place);
 	const isThere = (): boolean => disk.files(place).has("run/journal.jsonl");
 	for (let at = 0; at <= happened.length; at++) {
@@ -152,7 +169,7 @@ async function cutAt(
 				rmSync(left, { recursive: true, force: true });
 				disk.powerCut(fates[fate](random, disk.changes), left);
 				const folder = join(left, "run");
-				const faults = await faultsAfterPowerCut(folder, { manifests, journal, files: wholeFiles });
+				const faults = await faultsAfterPowerCut(folder, { manifests, answers, journal, files: wholeFiles });
 				await seen({ at, fate, folder, faults });
 			}
 		}

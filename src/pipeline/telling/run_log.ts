@@ -80,15 +80,23 @@ export class RunLog {
 	#write(line: string): void {
 		this.#tail = lastLines(`${this.#tail}${line}`);
 		if (this.#fd === undefined) return;
-		const before = fstatSync(this.#fd).size;
 		try {
-			const bytes = Buffer.from(line);
-			for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd, bytes, at);
+			appendWhole(this.#fd, line);
 		} catch (error) {
 			this.#failure ??= error as Error;
-			// A line that is there in part would spoil the next one.
-			ftruncateSync(this.#fd, before);
 		}
+	}
+}
+
+/** A line that is there in part would spoil the next one: it is taken back. */
+function appendWhole(fd: number, line: string): void {
+	const before = fstatSync(fd).size;
+	try {
+		const bytes = Buffer.from(line);
+		for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+	} catch (error) {
+		ftruncateSync(fd, before);
+		throw error;
 	}
 }
 
