@@ -37,9 +37,12 @@ export function printed(scheduler, args, cwd) {
 	return stdout;
 }
 
-/** The journal of a run. */
-export const journalOf = (folder) =>
-	readFileSync(join(folder, "journal.jsonl"), "utf8")
-		.trimEnd()
+/** The journal of a run as far as its lines are whole. */
+export function journalOf(folder) {
+	const text = readFileSync(join(folder, "journal.jsonl"), "utf8");
+	return text
+		.slice(0, text.lastIndexOf("\n") + 1)
 		.split("\n")
+		.filter(Boolean)
 		.map((line) => JSON.parse(line));
+}
