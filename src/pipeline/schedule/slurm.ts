@@ -13,7 +13,8 @@ const mostRestarts = 50;
 export function slurmScript(job: ScheduledJob): string {
 	const { PATH, ...others } = job.environment;
 	const environment = [
-		`export PATH=${shellWord(PATH!.split(":")[0]!)}:"$PATH"`,
+		// Behind what the cluster sets up: its scontrol comes first.
+		`export PATH="$PATH":${shellWord(PATH!.split(":")[0]!)}`,
 		...Object.entries(others).map(([key, value]) => `export ${key}=${shellWord(value)}`),
 	];
 	return ["#!/bin/bash", ...options(job).map((option) => `#SBATCH ${option}`), ...environment, ...body(job), ""].join("\n");
