@@ -21,7 +21,7 @@ import { taskDataDirs } from "../tasks/data_dirs.js";
 import { type EvaluationDocument, evaluateGenerationsFile, everyMetricCrashed } from "../tasks/evaluate_generations.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Split } from "../tasks/task.js";
-import { compareEvaluations } from "./compare.js";
+import { compareEvaluations } from "./compare_evaluations.js";
 import { addModelOptions, addSamplingOptions, collect, number, oneOf, type SamplingFlags, wholeNumber } from "./options.js";
 import { printJson, stopSignal, terminalProgress, terminalWidth } from "./terminal.js";
 

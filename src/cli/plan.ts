@@ -79,6 +79,7 @@ export function addPlan(program: Command): Command {
 				if (stage.until !== undefined) process.stdout.write(`${stage.name}: repeats until ${stage.until}\n`);
 				for (const note of stage.notes) process.stdout.write(`${stage.name}: ${note}\n`);
 			}
+			for (const line of plan.after) process.stdout.write(`${line}\n`);
 			process.stdout.write(`available memory: ${formatBytes(plan.memoryAvailable)}\n`);
 		});
 }

@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { finalTable } from "../pipeline/report.js";
-import { loadRun } from "../pipeline/run_reader.js";
+import { loadRun } from "../pipeline/runs/reader.js";
 import { printJson, terminalWidth } from "./terminal.js";
 
 export function addReport(program: Command): Command {

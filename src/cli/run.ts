@@ -15,7 +15,7 @@ import { maxRuntime, parseDeadline, type StopTime } from "../pipeline/stop_time.
 import type { RunResult } from "../pipeline/types.js";
 import type { Progress } from "../report/progress.js";
 import { addModelOptions, collect, oneOf, seconds, wholeNumber } from "./options.js";
-import { printJson, showError, stopSignal, terminalProgress, terminalWidth } from "./terminal.js";
+import { logUnattended, printJson, showError, stopSignal, terminalProgress, terminalWidth } from "./terminal.js";
 
 interface RunFlags {
 	out?: string;
@@ -68,6 +68,7 @@ export function addRun(program: Command): Command {
 				...(deadline === undefined ? [] : [parseDeadline(deadline)]),
 				...(longest === undefined ? [] : [maxRuntime(longest)]),
 			]);
+			logUnattended();
 			const progress = terminalProgress();
 			const signal = stopSignal();
 			const results = await runDates(await datesOf(file, flags), progress, async (date) => {
@@ -134,7 +135,8 @@ function documentOf({ report: _report, exitStatus: _exitStatus, ...document }: R
 	return document;
 }
 
-function printResult({ report, status, folder }: RunResult): void {
+function printResult({ report, status, folder, promotion }: RunResult): void {
 	if (report.evaluations.length > 0) process.stdout.write(`\n${finalTable(report, terminalWidth())}\n`);
+	if (promotion) process.stdout.write(`${promotion.reason}\n`);
 	process.stdout.write(`${status}: ${folder}/report.html\n`);
 }

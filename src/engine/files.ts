@@ -18,20 +18,21 @@ export const temporaryPath = (path: string): string =>
 
 /**
  * Writes a file by way of a temporary one in the same folder: written, synced, renamed, and the folder synced.
+ * @param durable false: nothing is synced; the file is whole for every reader, but a power cut may take it
  * @throws FintuneError E_IO, E_PERMISSION, E_CANNOT_CREATE ...; the old file, if any, is then untouched
  */
-export async function writeFileAtomic(path: string, parts: readonly Uint8Array[]): Promise<void> {
+export async function writeFileAtomic(path: string, parts: readonly Uint8Array[], durable = true): Promise<void> {
 	const folder = dirname(path);
 	const temporary = temporaryPath(path);
 	let file: FileHandle | undefined;
 	try {
 		file = await open(temporary, "wx");
 		for (const part of parts) await writeAll(file, part);
-		await file.sync();
+		if (durable) await file.sync();
 		await file.close();
 		file = undefined;
 		await rename(temporary, path);
-		await syncFolder(folder);
+		if (durable) await syncFolder(folder);
 	} catch (error) {
 		await file?.close().catch(() => undefined);
 		await rm(temporary, { force: true }).catch(() => undefined);
@@ -64,13 +65,16 @@ export async function syncFolder(folder: string): Promise<void> {
 	}
 }
 
+/** Whether a name is one that {@link temporaryPath} makes. */
+export const isTemporary = (name: string): boolean => temporaryName.test(name);
+
 /**
  * Removes what a killed process was writing, at any depth. Only for folders that nobody else writes to at the moment.
  * @returns the files removed, relative to the folder
  */
 export async function removeTemporaries(folder: string): Promise<string[]> {
 	try {
-		const found = (await readdir(folder, { recursive: true })).filter((name) => temporaryName.test(basename(name)));
+		const found = (await readdir(folder, { recursive: true })).filter((name) => isTemporary(basename(name)));
 		for (const name of found) await rm(join(folder, name), { recursive: true, force: true });
 		return found.sort();
 	} catch (error) {

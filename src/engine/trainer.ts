@@ -7,13 +7,14 @@ import { moduleOfTensor, saveAdapter } from "./adapter.js";
 import { lossAtMarginZero, nativeMicroBatches, nativeObjective, usesReference, withMismatchedRows } from "./batches.js";
 import type { NativeParameter, NativeTrainer, NativeTrainerInit } from "./binding.js";
 import { nativeCall, runJob } from "./job.js";
-import type { Model } from "./loaded_model.js";
 import type {
 	Adapter,
 	GradientsResult,
 	MemoryPlan,
 	NamedTensor,
 	OptimizerState,
+	Score,
+	ScoreOptions,
 	ScoreRow,
 	StepOptions,
 	StepResult,
@@ -59,6 +60,17 @@ export function nativeTrainerInit(
 	return init;
 }
 
+/** What a trainer needs of the model that it trains. */
+interface TrainedModel {
+	readonly adapterCount: number;
+	readonly config: { vocabSize: number; maxPositions: number };
+	readonly dtype: string;
+	readonly label: string;
+	score(rows: readonly ScoreRow[], options: ScoreOptions): Promise<Score[]>;
+	/** The trainer is disposed of; this is what it has made of the top adapter. */
+	trainerEnds(trainer: Trainer, top: Adapter): void;
+}
+
 /**
  * Trains the top adapter of a model's stack, or all parameters of a model opened as trainable. Made by
  * {@link Model.createTrainer}; the model generates and scores with the weights as they stand after each step.
@@ -66,7 +78,7 @@ export function nativeTrainerInit(
 export class Trainer {
 	/** "lora": the top adapter; "full": every parameter. */
 	readonly parametersKind: "lora" | "full";
-	readonly #model: Model;
+	readonly #model: TrainedModel;
 	readonly #native: NativeTrainer;
 	readonly #dropout: number;
 	/** Adapter as it stood when the trainer was made: names, ranks and scales of the top. */
@@ -76,7 +88,7 @@ export class Trainer {
 	#disposed = false;
 
 	/** @internal */
-	constructor(model: Model, native: NativeTrainer, init: NativeTrainerInit, top: Adapter | undefined) {
+	constructor(model: TrainedModel, native: NativeTrainer, init: NativeTrainerInit, top: Adapter | undefined) {
 		this.#model = model;
 		this.#native = native;
 		this.#dropout = init.dropout;

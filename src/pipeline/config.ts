@@ -12,7 +12,7 @@ import { stageSchema } from "../stages/schema.js";
 import { type CheckedStage, crossChecks } from "./checks.js";
 import { explainIssues, type Path } from "./explain.js";
 import { applyOverride } from "./overrides.js";
-import { type PipelineConfig, pipelineSchema } from "./schema.js";
+import { type PipelineConfig, pipelineSchema, promoteSchema } from "./schema.js";
 import type { RunOptions } from "./types.js";
 
 export interface LoadedPipeline {
@@ -90,6 +90,7 @@ export function parsePipeline(text: string, file: string, overrides: readonly st
 			checkedStages(raw),
 			Array.isArray((raw as { adapters?: unknown }).adapters) ? (raw as { adapters: unknown[] }).adapters.length : 0,
 			where,
+			promoteSchema.safeParse((raw as { promote?: unknown }).promote).data,
 		),
 	];
 	if (!parsed.success || errors.length > 0) throw new FintuneErrors(errors);

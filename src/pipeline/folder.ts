@@ -3,15 +3,23 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { removeTemporaries, syncFolder } from "../engine/files.js";
 import type { FileLock } from "../engine/lock_file.js";
-import { fromSystemError } from "../errors.js";
+import { FintuneError } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import { checkpointsFolder } from "../stages/checkpoint.js";
 import type { StageOutcome } from "../stages/context.js";
-import { dropTornLine, makeFolder, readJsonIfThere, removeFolder, writeJson } from "../stages/files.js";
+import {
+	appendJsonLine,
+	dropTornLine,
+	makeFolder,
+	readJsonIfThere,
+	readWholeLines,
+	removeFolder,
+	writeJson,
+} from "../stages/files.js";
 import {
 	type Damage,
 	findDamage,
@@ -22,6 +30,7 @@ import {
 	writeManifest,
 } from "../stages/manifest.js";
 import { eventsFolder } from "../stages/train_loop.js";
+import { Heartbeat, type RunStatus } from "./heartbeat.js";
 import { lockRunFolder } from "./lock.js";
 
 /** stage.json: what a stage came to. The stage is finished once the manifest of its folder lists this file. */
@@ -39,15 +48,25 @@ export interface StageRecord {
 const stageFile = "stage.json";
 /** Whose unfinished work lies in a stage's folder. */
 const startedFile = "started.json";
-const journalFile = "journal.jsonl";
+export const journalFile = "journal.jsonl";
+export const statusFile = "status.json";
+export const resultFile = "result.json";
+export const configFile = "config.resolved.yaml";
 /** What a training stage looks for when it goes on: checkpoints, and event files that it adds to. */
 const resumable: readonly string[] = [checkpointsFolder, eventsFolder];
 
 export class RunFolder {
 	readonly path: string;
+	/** What keeps status.json fresh while a run goes on. */
+	readonly heartbeat: Heartbeat;
+	/** Told of every event of the journal. */
+	onEvent?: (event: Record<string, unknown>) => void;
+	/** Finished stages may be done again, but give way to no other work: the folder is the champion's. */
+	kept = false;
 
 	constructor(path: string) {
 		this.path = path;
+		this.heartbeat = new Heartbeat(join(path, statusFile));
 	}
 
 	/** stages/NAME, and stages/NAME.2, NAME.3, ... for repetitions. */
@@ -129,6 +148,7 @@ export class RunFolder {
 	async begin(name: string, iteration: number, identity: string, mayResume: boolean): Promise<string> {
 		const folder = this.stage(name, iteration);
 		const marker = join(folder, startedFile);
+		if (this.kept && existsSync(folder)) await this.#refuseOtherWork(marker, identity);
 		const hadManifest = existsSync(join(folder, manifestName));
 		await this.#removeForGood(folder, manifestName);
 		if (mayResume && existsSync(folder)) {
@@ -146,6 +166,17 @@ export class RunFolder {
 		return folder;
 	}
 
+	/** @throws FintuneError E_CANNOT_CREATE where the stage there was other work */
+	async #refuseOtherWork(marker: string, identity: string): Promise<void> {
+		const started = (await readJsonIfThere(marker).catch(() => undefined)) as { identity?: string } | undefined;
+		if (started?.identity === identity) return;
+		throw new FintuneError("E_CANNOT_CREATE", "this run would take the place of the champion, which lies in this folder", {
+			where: this.path,
+			expected: "a folder of its own for every run",
+			hint: "give each run its own with --as-of today, or --out",
+		});
+	}
+
 	/** Writes the record and, last, the manifest. */
 	async finish(record: StageRecord): Promise<Manifest> {
 		const folder = this.stage(record.name, record.iteration);
@@ -153,32 +184,19 @@ export class RunFolder {
 		return writeManifest(folder, checkpointsFolder);
 	}
 
-	/** Appends one event to journal.jsonl and syncs it; where that fails, the file ends with the event before. */
-	async journal(event: Record<string, unknown>): Promise<void> {
-		const path = join(this.path, journalFile);
-		try {
-			const isNew = !existsSync(path);
-			const file = await open(path, "a");
-			try {
-				const { size } = await file.stat();
-				try {
-					await file.appendFile(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
-				} catch (error) {
-					await file.truncate(size).catch(() => undefined);
-					throw error;
-				}
-				await file.sync();
-			} finally {
-				await file.close();
-			}
-			if (isNew) await syncFolder(this.path);
-		} catch (error) {
-			throw fromSystemError(error, path);
-		}
+	/** Appends one event to journal.jsonl and syncs it. */
+	journal(event: Record<string, unknown>): Promise<void> {
+		this.onEvent?.(event);
+		return appendJsonLine(join(this.path, journalFile), { time: new Date().toISOString(), ...event });
+	}
+
+	/** The journal as far as it goes. */
+	events(): Promise<Record<string, unknown>[]> {
+		return readWholeLines(join(this.path, journalFile));
 	}
 
 	/** status.json: what is going on now. */
-	status(status: Record<string, unknown>): Promise<void> {
-		return writeJson(join(this.path, "status.json"), { ...status, pid: process.pid, updated: new Date().toISOString() });
+	status(status: RunStatus): Promise<void> {
+		return this.heartbeat.write(status);
 	}
 }

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type FileLock, lockFile } from "../engine/lock_file.js";
 import { FintuneError } from "../errors.js";
+import { isAlive } from "./process_alive.js";
 
 /** What RUN/.lock says, as JSON. */
 export interface LockHolder {
@@ -32,8 +33,19 @@ const pollMs = 200;
  * Takes the lock of a run folder that exists.
  * @throws FintuneError E_LOCKED naming the holder, once the time to wait is over
  */
-export async function lockRunFolder(folder: string, options: LockOptions = {}): Promise<FileLock> {
-	const path = join(folder, ".lock");
+export const lockRunFolder = (folder: string, options: LockOptions = {}): Promise<FileLock> =>
+	holdFile(join(folder, ".lock"), { where: folder, who: "run", what: "folder" }, options);
+
+/**
+ * Takes the lock of a file in a folder that exists.
+ * @param words for messages: the place, who would hold it, and what
+ * @throws FintuneError E_LOCKED naming the holder, once the time to wait is over
+ */
+export async function holdFile(
+	path: string,
+	{ where, who, what }: { where: string; who: string; what: string },
+	options: LockOptions = {},
+): Promise<FileLock> {
 	const deadline = performance.now() + (options.waitSeconds ?? 0) * 1000;
 	for (let waiting = false; ; waiting = true) {
 		const lock = lockFile(path);
@@ -44,9 +56,9 @@ export async function lockRunFolder(folder: string, options: LockOptions = {}): 
 		}
 		if (options.signal?.aborted) throw stopped(options.signal.reason);
 		if (performance.now() >= deadline) {
-			throw new FintuneError("E_LOCKED", `another run holds this folder: ${await holderText(path)}`, { where: folder });
+			throw new FintuneError("E_LOCKED", `another ${who} holds this ${what}: ${await holderText(path)}`, { where });
 		}
-		if (!waiting) options.onWait?.(`${folder}: waiting for the run that holds this folder: ${await holderText(path)}`);
+		if (!waiting) options.onWait?.(`${where}: waiting for the ${who} that holds this ${what}: ${await holderText(path)}`);
 		await sleep(Math.min(pollMs, Math.max(1, deadline - performance.now())));
 	}
 }
@@ -73,14 +85,5 @@ function readHolder(path: string): LockHolder | undefined {
 		return JSON.parse(readFileSync(path, "utf8")) as LockHolder;
 	} catch {
 		return undefined;
-	}
-}
-
-function isAlive(pid: number): boolean {
-	try {
-		process.kill(pid, 0);
-		return true;
-	} catch (error) {
-		return (error as NodeJS.ErrnoException).code === "EPERM";
 	}
 }

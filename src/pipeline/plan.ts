@@ -18,6 +18,7 @@ import { planSteps } from "../stages/step_plan.js";
 import { readTrainingData, type TrainingData } from "../stages/training_data.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
 import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath } from "./config.js";
+import type { PipelineConfig } from "./schema.js";
 import type { RunOptions } from "./types.js";
 
 export interface StagePlan {
@@ -43,6 +44,8 @@ export interface PipelinePlan {
 	model: string;
 	memoryAvailable: number;
 	stages: StagePlan[];
+	/** What happens after the stages, as sentences. */
+	after: string[];
 }
 
 /** Is given the rows of each training stage that are there before the run. */
@@ -116,7 +119,20 @@ export async function planPipeline(
 		}
 		if (stage.lora) ranks.push(...trained.slice(-1));
 	}
-	return { name: config.name, model: config.model, memoryAvailable, stages };
+	return { name: config.name, model: config.model, memoryAvailable, stages, after: afterStages(config) };
+}
+
+function afterStages({ promote, keep }: Pick<PipelineConfig, "promote" | "keep">): string[] {
+	const after: string[] = [];
+	if (promote) {
+		const opponent = promote.against === "champion" ? "the champion" : promote.against;
+		after.push(
+			`promote: moves ${promote.champion ?? "the link champion beside the run"} here where ${promote.metric} is better than that of ${opponent} by ${promote.min_gain} or more with p < ${promote.significance}; status 3 otherwise`,
+		);
+	}
+	const limits = Object.entries(keep ?? {}).map(([unit, most]) => `${most} ${unit}`);
+	if (limits.length > 0) after.push(`keep: deletes runs of this pipeline beside this one beyond ${limits.join(", ")}`);
+	return after;
 }
 
 /** Lengths of sequences that fill a micro-batch; pairs come in twos. */

@@ -16,7 +16,7 @@ const label = (record: Pick<StageRecord, "name" | "iteration">): string =>
 
 /** The data of report.html. */
 export function runReport(
-	result: Pick<RunResult, "status" | "stages">,
+	result: Pick<RunResult, "status" | "stages" | "promotion">,
 	records: readonly StageRecord[],
 	config: PipelineConfig,
 ): RunReport {
@@ -33,6 +33,7 @@ export function runReport(
 			seconds: s.seconds,
 			...(s.note === undefined ? {} : { note: s.note }),
 		})),
+		...(result.promotion ? { promotion: result.promotion.reason } : {}),
 		training: records.flatMap((r) => (r.outcome.training ? [{ ...r.outcome.training, stage: label(r) }] : [])),
 		evaluations: records.flatMap((r) => (r.outcome.evaluation ? [{ ...r.outcome.evaluation, stage: label(r) }] : [])),
 		samples: records.flatMap((r) => (r.outcome.samples ?? []).map((s) => ({ ...s, stage: label(r) }))),

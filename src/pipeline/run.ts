@@ -114,7 +114,7 @@ export class Run {
 			seed: this.#pipeline.config.seed,
 			dtype: this.#session.options.dtype,
 			...(this.#pipeline.asOf === undefined ? {} : { asOf: this.#pipeline.asOf }),
-			inputs: await this.#hasher.inputs(stage, this.#stageFolder),
+			inputs: await this.#inputs(stage),
 		};
 		const identity = stageIdentity({
 			...given,
@@ -142,6 +142,24 @@ export class Run {
 			return record;
 		}
 		return this.#run(stage, { identity, work, iteration, mayResume: stored === "unfinished" });
+	}
+
+	/** Hashes of everything a stage reads; what is missing is the failure of that stage. */
+	async #inputs(stage: StageConfig): Promise<unknown[]> {
+		try {
+			return await this.#hasher.inputs(stage, this.#stageFolder);
+		} catch (error) {
+			await this.#failed(stage, (this.#iterations.get(stage.name) ?? 0) + 1, error, 0);
+			throw error;
+		}
+	}
+
+	/** Tells of a stage that an error ended. */
+	async #failed({ name, type }: StageConfig, iteration: number, error: unknown, seconds: number): Promise<void> {
+		const note = error instanceof Error ? error.message : String(error);
+		const status = statusOf(error);
+		this.summaries.push({ name, type, iteration, status, metrics: {}, seconds, note });
+		await this.#folder.journal({ event: status, stage: name, iteration, error: note });
 	}
 
 	/** Newest finished folder of an earlier stage. */
@@ -183,18 +201,7 @@ export class Run {
 			// The engine only knows that it was told to stop; the signal's reason says by whom.
 			const { signal } = this.#options;
 			const error = signal?.aborted && codeOf(thrown) === "E_ABORTED" ? stopped(signal.reason) : thrown;
-			const message = error instanceof Error ? error.message : String(error);
-			const status = statusOf(error);
-			this.summaries.push({
-				name: stage.name,
-				type: stage.type,
-				iteration,
-				status,
-				metrics: {},
-				seconds: now() - started,
-				note: message,
-			});
-			await this.#folder.journal({ event: status, stage: stage.name, iteration, error: message });
+			await this.#failed(stage, iteration, error, now() - started);
 			throw error;
 		}
 		const record: StageRecord = {

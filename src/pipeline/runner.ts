@@ -10,15 +10,19 @@ import { ExitStatus, FintuneError } from "../errors.js";
 import { renderReport } from "../report/html.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
 import { ModelSession } from "../stages/session.js";
+import { type Challenger, championOf, promote } from "./champion/promote.js";
+import { keepRuns } from "./champion/retention.js";
 import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath, runFolder } from "./config.js";
-import { codeOf, statusOf, stopped } from "./failure.js";
-import { RunFolder } from "./folder.js";
+import { endOf, type RunEnd, stopped } from "./failure.js";
+import { configFile, RunFolder, resultFile } from "./folder.js";
 import { hashFolder } from "./identity.js";
 import { runReport } from "./report.js";
 import { Run } from "./run.js";
 import type { PipelineConfig } from "./schema.js";
 import { stopSignalAt } from "./stop_time.js";
-import type { RunOptions, RunResult } from "./types.js";
+import { maskedConfig } from "./telling/mask.js";
+import { whileTelling } from "./telling/telling.js";
+import type { Promotion, RunOptions, RunResult } from "./types.js";
 
 /**
  * Runs a pipeline from start to end, or up to the error that stops it. result.json, status.json and report.html say how
@@ -33,7 +37,7 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 			expected: `one of ${config.stages.map((s) => s.name).join(", ")}`,
 		});
 	}
-	const resolved = resolvedConfig(pipeline, options);
+	const resolved = maskedConfig(resolvedConfig(pipeline, options));
 	const folder = new RunFolder(options.out ?? runFolder(pipeline));
 	const stack = config.adapters.map((path) => resolvePath(pipeline, path));
 	const model = resolveModel(modelPath(pipeline));
@@ -43,7 +47,9 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 		if (stop.signal?.aborted) throw stopped(stop.signal.reason);
 		const lock = await folder.lock(stoppable);
 		try {
-			return await lockedRun(pipeline, stoppable, folder, resolved, model.dir, stack);
+			return await whileTelling(pipeline, folder, options.progress, (progress) =>
+				lockedRun(pipeline, { ...stoppable, progress }, folder, resolved, model.dir, stack),
+			);
 		} finally {
 			lock.release();
 		}
@@ -62,8 +68,13 @@ async function lockedRun(
 	stack: readonly string[],
 ): Promise<RunResult> {
 	const removed = await folder.create();
-	await folder.clear();
-	await writeFileWhole(folder.file("config.resolved.yaml"), stringify(resolved));
+	// What the champion link leads to stays as it is, unless this run does the very same work again.
+	folder.kept = await championOf(pipeline, folder).is(folder.path);
+	if (!folder.kept) {
+		await folder.clear();
+		await folder.status({ status: "running", stages: [] });
+		await writeFileWhole(folder.file(configFile), stringify(resolved));
+	}
 	await folder.journal({ event: "run", name: resolved.name, as_of: pipeline.asOf });
 	if (removed.length > 0) await folder.journal({ event: "cleaned", removed });
 
@@ -79,37 +90,63 @@ async function lockedRun(
 	};
 	const run = new Run(pipeline, options, folder, session, identity);
 	let failure: unknown;
+	let promotion: Promotion | undefined;
 	try {
 		await run.all();
 		if (session.stack.length > 0) await foldAdapterFolders(session.stack, folder.file("adapter"));
+		if (resolved.promote) promotion = await promote(challenger(run, pipeline, folder, options), resolved.promote);
 	} catch (error) {
 		failure = error;
 	} finally {
 		await session.close();
 	}
-	const result = finish(run, folder, resolved, failure);
+	if (failure !== undefined && folder.kept) {
+		const { exitStatus, ...end } = endOf(failure);
+		await folder.status({ ...end, stages: run.summaries, exit_status: exitStatus });
+		await folder.journal({ event: "finished", status: end.status, error: (failure as Error).message });
+		throw failure;
+	}
+	const result = finish(run, folder, resolved, failure, promotion);
 	// Where the disk is full, the first error says more than the one of writing about it.
 	if (failure !== undefined) {
 		await result.catch(() => undefined);
 		throw failure;
 	}
+	await result;
+	if (resolved.keep) await keepRuns(pipeline, folder, resolved.keep, options.progress);
 	return result;
 }
 
+/** The run as it asks to be promoted. */
+const challenger = (run: Run, pipeline: LoadedPipeline, folder: RunFolder, options: RunOptions): Challenger => ({
+	pipeline,
+	folder,
+	record: (stage) => run.newest.get(stage),
+	gateFailures: run.gateFailures.map((s) => `${s.name}: ${s.note}`),
+	settle: () => writeJson(folder.file(resultFile), { status: "done", stages: run.summaries }),
+	progress: options.progress,
+	signal: options.signal,
+});
+
 /** Writes what other programs read about a run that has ended. */
-async function finish(run: Run, folder: RunFolder, config: PipelineConfig, failure: unknown): Promise<RunResult> {
-	const gated = run.gateFailures.length > 0;
-	const outcome = {
-		status: failure === undefined ? (gated ? ("gate_not_passed" as const) : ("done" as const)) : statusOf(failure),
-		stages: run.summaries,
-		...(failure === undefined
-			? {}
-			: { error: { code: codeOf(failure), message: failure instanceof Error ? failure.message : String(failure) } }),
-	};
+async function finish(
+	run: Run,
+	folder: RunFolder,
+	config: PipelineConfig,
+	failure: unknown,
+	promotion: Promotion | undefined,
+): Promise<RunResult> {
+	const { exitStatus, ...end } = failure === undefined ? endOfStages(run, promotion) : endOf(failure);
+	const outcome = { ...end, stages: run.summaries, ...(promotion ? { promotion } : {}) };
 	const report = runReport(outcome, run.records, config);
 	await writeFileWhole(folder.file("report.html"), renderReport(report));
-	await writeJson(folder.file("result.json"), outcome);
-	await folder.status({ status: outcome.status, stages: outcome.stages });
+	await writeJson(folder.file(resultFile), outcome);
+	await folder.status({ ...outcome, exit_status: exitStatus });
 	await folder.journal({ event: "finished", status: outcome.status });
-	return { ...outcome, folder: folder.path, exitStatus: gated ? ExitStatus.gateNotPassed : ExitStatus.ok, report };
+	return { ...outcome, folder: folder.path, exitStatus, report };
 }
+
+const endOfStages = (run: Run, promotion: Promotion | undefined): RunEnd =>
+	run.gateFailures.length > 0 || promotion?.status === "not_promoted"
+		? { status: "gate_not_passed", exitStatus: ExitStatus.gateNotPassed }
+		: { status: "done", exitStatus: ExitStatus.ok };

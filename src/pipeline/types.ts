@@ -41,11 +41,39 @@ export interface StageSummary {
 	note?: string;
 }
 
+/** What a promotion was decided by. */
+export interface PromotionFacts {
+	/** The metric, as stage.task.metric, and its value in the run. */
+	metric: string;
+	score?: number;
+	/** Better by so much than the run it was held against, with the 95 % interval and p; absent for a first champion. */
+	gain?: number;
+	low?: number;
+	high?: number;
+	p?: number;
+	/** Identity of the evaluation: a run that was rolled back is known again by it. */
+	identity: string;
+}
+
+/** What `promote:` came to. */
+export interface Promotion extends Partial<PromotionFacts> {
+	/** `champion`: it was that already. */
+	status: "promoted" | "champion" | "not_promoted";
+	metric: string;
+	/** One sentence for people. */
+	reason: string;
+	/** The link, and the run that it leads to now; null where there is no champion. */
+	link: string;
+	champion: string | null;
+}
+
 export interface RunResult {
 	status: "done" | "gate_not_passed" | "failed" | "stopped";
 	stages: StageSummary[];
 	folder: string;
 	exitStatus: ExitStatus;
+	/** Absent where the pipeline promotes nothing, or the run did not come so far. */
+	promotion?: Promotion;
 	/** What report.html shows. */
 	report: RunReport;
 	/** What stopped the run. */

@@ -108,7 +108,7 @@ function stagesSection(report: RunReport): string {
 			`<tr><th scope="row">${esc(stage.name)}</th><td>${esc(stage.type)}</td><td>${badge(stage.status)}</td>${number(formatSeconds(stage.seconds))}<td class="text">${esc(stage.note ?? "")}</td></tr>`,
 	);
 	return `<section aria-labelledby="stages"><h2 id="stages">Stages</h2>
-${table("Stages of the run", [th("Stage"), th("Type"), th("Status"), th("Time", true), th("Note")], rows)}</section>`;
+${table("Stages of the run", [th("Stage"), th("Type"), th("Status"), th("Time", true), th("Note")], rows)}${report.promotion === undefined ? "" : `\n<p>${esc(report.promotion)}</p>`}</section>`;
 }
 
 function scoreCell(result: TaskReport | undefined, history: TaskHistory): string {

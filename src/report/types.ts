@@ -108,6 +108,8 @@ export interface RunReport {
 	device: string;
 	dtype: string;
 	stages: StageReport[];
+	/** Whether the run became the champion, and why, as a sentence. */
+	promotion?: string;
 	training: TrainingReport[];
 	evaluations: EvaluationReport[];
 	samples: SampleGeneration[];

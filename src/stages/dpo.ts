@@ -12,9 +12,9 @@ import type { KtoRow, PreferencePair, TrainingBatch } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
 import type { StageOutcome, TrainingContext } from "./context.js";
 import type { DpoConfig } from "./schema.js";
-import type { TrainingSet } from "./train_loop.js";
 import { trainStage } from "./train_stage.js";
 import { readTrainingData, type TrainingData } from "./training_data.js";
+import type { TrainingSet } from "./training_set.js";
 
 export async function dpo(context: TrainingContext, config: DpoConfig): Promise<StageOutcome> {
 	const data = await readTrainingData(context, config);

@@ -2,10 +2,12 @@
  * The documents of a run: JSON and JSON lines, written whole or not at all (engine/files.ts), or growing line by line.
  * @module
  */
+import { existsSync } from "node:fs";
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { makeFolder, writeFileAtomic } from "../engine/files.js";
+import { makeFolder, syncFolder, writeFileAtomic } from "../engine/files.js";
 import { FintuneError, fromSystemError } from "../errors.js";
+import { parseJsonLines, readText } from "../tasks/files.js";
 
 export { makeFolder, removeFolder } from "../engine/files.js";
 
@@ -22,6 +24,29 @@ export const writeJson = (path: string, value: unknown): Promise<void> =>
 /** One JSON document a line. */
 export const writeJsonLines = (path: string, rows: readonly unknown[]): Promise<void> =>
 	writeFileWhole(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+
+/** Appends one line to a file of JSON lines in a folder that is there, and syncs it; where that fails, the file is as before. */
+export async function appendJsonLine(path: string, row: unknown): Promise<void> {
+	try {
+		const isNew = !existsSync(path);
+		const file = await open(path, "a");
+		try {
+			const { size } = await file.stat();
+			try {
+				await file.appendFile(`${JSON.stringify(row)}\n`);
+			} catch (error) {
+				await file.truncate(size).catch(() => undefined);
+				throw error;
+			}
+			await file.sync();
+		} finally {
+			await file.close();
+		}
+		if (isNew) await syncFolder(dirname(path));
+	} catch (error) {
+		throw fromSystemError(error, path);
+	}
+}
 
 /**
  * A file of JSON lines that grows while it is read (tail -f): every line goes to the system in one piece, so a reader
@@ -108,6 +133,13 @@ function endOfWholeLines(bytes: Buffer): number {
 		}
 	}
 	return end;
+}
+
+/** The objects of a file of JSON lines that may still grow: a last line without its end is left out. None without a file. */
+export async function readWholeLines(path: string): Promise<Record<string, unknown>[]> {
+	if (!existsSync(path)) return [];
+	const text = await readText(path);
+	return parseJsonLines(text.slice(0, text.lastIndexOf("\n") + 1), path).map(({ record }) => record);
 }
 
 /** @throws FintuneError E_NOT_FOUND, or E_DATA_FORMAT where it is not JSON */

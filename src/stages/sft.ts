@@ -6,9 +6,9 @@
 import type { SequenceExample } from "../data/examples.js";
 import type { StageOutcome, TrainingContext } from "./context.js";
 import type { SftConfig } from "./schema.js";
-import type { TrainingSet } from "./train_loop.js";
 import { trainStage } from "./train_stage.js";
 import { readTrainingData } from "./training_data.js";
+import type { TrainingSet } from "./training_set.js";
 
 export async function sft(context: TrainingContext, config: SftConfig): Promise<StageOutcome> {
 	const data = await readTrainingData(context, config);

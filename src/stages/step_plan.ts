@@ -4,7 +4,7 @@
  */
 import { epochOrder } from "../data/order.js";
 import type { TrainingConfig } from "./schema.js";
-import type { TrainingSet } from "./train_loop.js";
+import type { TrainingSet } from "./training_set.js";
 
 /** Where in the data a step begins. */
 export interface DataCursor {

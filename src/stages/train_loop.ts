@@ -4,9 +4,8 @@
  * @module
  */
 import { join } from "node:path";
-import { packBatches } from "../data/pack.js";
 import type { Trainer } from "../engine/trainer.js";
-import type { NamedTensor, StepResult, TrainingBatch } from "../engine/types.js";
+import type { NamedTensor, StepResult } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
 import { mendEventFiles } from "../report/event_files.js";
 import { createEventWriter, type EventWriter } from "../report/tensorboard.js";
@@ -20,20 +19,10 @@ import { type LrSchedule, learningRateAt, warmupStepsOf } from "./lr_schedule.js
 import type { TrainingConfig } from "./schema.js";
 import { planSteps, type StepPlan } from "./step_plan.js";
 import { TimeLimit } from "./time_limit.js";
+import { packed, type TrainingSet } from "./training_set.js";
 
 /** TensorBoard's, below a stage's folder. */
 export const eventsFolder = "tensorboard";
-
-/** Examples of one kind with what the loop has to know about them. */
-export interface TrainingSet<Item> {
-	items: readonly Item[];
-	/** Tokens that item needs in a micro-batch (a pair: both answers with their prompts). */
-	tokens(item: Item): number;
-	/** One optimiser step over these items; micro-batches hold indices into `items`. */
-	batch(items: readonly Item[], microBatches: number[][]): TrainingBatch;
-	/** Indices to draw in an epoch, before shuffling (mixing weights); default: every item once. */
-	draw?(epoch: number): readonly number[];
-}
 
 export interface LoopResult {
 	rows: MetricRow[];
@@ -401,12 +390,6 @@ function metricRow(step: number, epoch: number, learningRate: number, tokensPerS
 	}
 	return row;
 }
-
-const packed = <Item>(set: TrainingSet<Item>, items: readonly Item[], budget: number): number[][] =>
-	packBatches(
-		items.map((item) => set.tokens(item)),
-		budget,
-	).map(({ indices }) => indices);
 
 /** Mean over the validation items, weighted as a training step would weigh them. */
 async function validationLoss<Item>(

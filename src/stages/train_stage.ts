@@ -14,7 +14,8 @@ import { Checkpoints, checkpointsFolder } from "./checkpoint.js";
 import type { StageOutcome, TrainingContext } from "./context.js";
 import { chooseMicroBatchTokens } from "./memory.js";
 import type { TrainingConfig } from "./schema.js";
-import { type TrainingSet, trainLoop } from "./train_loop.js";
+import { trainLoop } from "./train_loop.js";
+import type { TrainingSet } from "./training_set.js";
 
 export interface TrainStageOptions<Item> {
 	type: string;

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { FintuneError } from "../errors.js";
 import { type BoardEntry, board } from "./board.js";
 import { badRow, filledLines, findFile, readJsonLines } from "./files.js";
-import { buildScores, headlineMetric, type Scorer } from "./scoring.js";
+import { buildScores, metricOver, type Scorer } from "./scoring.js";
 import { tenthForValidation, withoutSharedTexts } from "./splits.js";
 import type { LoadOptions, LoadReport, Split, Task, TaskRow } from "./task.js";
 
@@ -110,7 +110,7 @@ export function defineTask(definition: TaskDefinition): Task {
 		load: async (split, dataDirs) => (await loadSplit(definition, split, dataDirs)).rows,
 		loadWithReport: (split, dataDirs, options) => loadSplit(definition, split, dataDirs, options),
 		score: (docs, outputs, options) => buildScores(scorer, headline, docs, outputs, options),
-		headlineOver: (docs, outputs, scoring) => headlineMetric(scorer, headline, docs, outputs, scoring),
+		metricOver: (docs, outputs, scoring, metric = headline) => metricOver(scorer, metric, docs, outputs, scoring),
 	};
 	return task;
 }

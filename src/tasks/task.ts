@@ -99,14 +99,15 @@ export interface Task {
 	 */
 	score(docs: readonly Record<string, unknown>[], outputs: readonly string[], options?: ScoreOptions): TaskScores;
 	/**
-	 * The headline metric as a function of a multiset of documents, for a paired test between two systems
+	 * A metric, the headline unless said, as a function of a multiset of documents, for a paired test between two systems
 	 * (`metrics/bootstrap.ts` `pairedBootstrap`). Work per document is done once; the returned function only re-aggregates.
 	 * @returns a function from row indices (repeats allowed) to the metric; NaN where it is undefined
 	 */
-	headlineOver(
+	metricOver(
 		docs: readonly Record<string, unknown>[],
 		outputs: readonly string[],
 		scoring: "leaderboard" | "strict",
+		metric?: string,
 	): (indices: ArrayLike<number>) => number;
 	/** Names of the data set's original files that its rows can be built from; none: rows come from the hub only. */
 	readonly originalFiles: readonly string[];

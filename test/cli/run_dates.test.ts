@@ -23,7 +23,8 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-const run = (...args: string[]) => fintune(["run", pipeline, ...args], { cwd: dir });
+const env = { FINTUNE_LOG: "text" };
+const run = (...args: string[]) => fintune(["run", pipeline, ...args], { cwd: dir, env });
 const documents = (stdout: string) => JSON.parse(stdout) as { folder: string; status: string; stages: { status: string }[] };
 
 test("each date has a run of its own, and the second start of a date has nothing to do", async () => {
@@ -86,8 +87,9 @@ test("every thread that computes has the low priority, and a run ends by status 
 	];
 	const ended = await fintune(["run", pipeline, ...args], {
 		cwd: dir,
+		env,
 		onStderr(text, child) {
-			if (!text.includes("step ") || levels.size > 0) return;
+			if (!text.includes("micro_batch_tokens") || levels.size > 0) return;
 			// setpriority works on a thread: Node's own were there before.
 			for (const thread of readdirSync(`/proc/${child.pid}/task`)) {
 				const stat = readFileSync(`/proc/${child.pid}/task/${thread}/stat`, "utf8");

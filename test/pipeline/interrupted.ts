@@ -28,7 +28,8 @@ export function wholeLines(path: string): Record<string, unknown>[] {
 }
 
 /** Files that hold times, places of this process, or a choice of what is kept. */
-const timed = /^(\.lock|journal\.jsonl|status\.json|result\.json|report\.html)$|(tensorboard|checkpoints)\/|manifest\.json$/;
+const timed =
+	/^(\.lock|journal\.jsonl|log\.jsonl|status\.json|result\.json|report\.html)$|(tensorboard|checkpoints)\/|manifest\.json$/;
 
 /** Every artifact of a run by path: a hash of its bytes, without measured times where a file holds some. */
 export function artifacts(out: string): Record<string, string> {

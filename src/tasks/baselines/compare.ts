@@ -4,7 +4,7 @@
  * @module
  */
 import { FintuneError } from "../../errors.js";
-import { everyIndex, type PairedBootstrap, pairedBootstrap } from "../../metrics/bootstrap.js";
+import { type CorpusMetric, everyIndex, type PairedBootstrap, pairedBootstrap } from "../../metrics/bootstrap.js";
 import { type McNemar, mcnemar, type Verdict, verdictOf, verdictSentence } from "../../metrics/significance.js";
 import type { Task } from "../task.js";
 import type { ScoredBaseline } from "./baseline.js";
@@ -25,6 +25,7 @@ export interface Comparison extends PairedBootstrap {
 /**
  * Compares two systems; undefined where the metric is not defined for one of them.
  * @param names of the first and the second system, for the sentence
+ * @param metric the task's shown one unless another is named
  */
 export function compareOutputs(
 	task: Task,
@@ -33,15 +34,19 @@ export function compareOutputs(
 	second: readonly string[],
 	scoring: Scoring,
 	names: readonly [string, string],
+	metric = task.headline,
 	seed = 0,
 ): Comparison | undefined {
 	try {
-		const metrics = [task.headlineOver(docs, first, scoring), task.headlineOver(docs, second, scoring)] as const;
+		const metrics = [first, second].map((outputs) => task.metricOver(docs, outputs, scoring, metric)) as [
+			CorpusMetric,
+			CorpusMetric,
+		];
 		const all = everyIndex(docs.length);
 		const scores = metrics.map((metric) => metric(all)) as [number, number];
 		if (!scores.every(Number.isFinite)) return undefined;
 		const test = pairedBootstrap(docs.length, metrics[0], metrics[1], { seed });
-		const verdict = verdictOf(test, task.metrics[task.headline]?.higherIsBetter ?? true);
+		const verdict = verdictOf(test, task.metrics[metric]?.higherIsBetter ?? true);
 		const sentence = verdictSentence(names[1], names[0], verdict, test);
 		return { first: scores[0], second: scores[1], ...test, verdict, sentence };
 	} catch (error) {
