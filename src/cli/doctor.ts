@@ -13,13 +13,12 @@ import { addonOutcomes } from "../engine/native.js";
 import type { DtypeName } from "../engine/types.js";
 import { ExitStatus } from "../errors.js";
 import { loadPipeline, runFolder } from "../pipeline/config.js";
-import { parseAsOf } from "../pipeline/dates.js";
 import { type Finding, preflight } from "../pipeline/preflight.js";
 import { formatBytes } from "../report/numbers.js";
 import { availableMemory } from "../stages/memory.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
 import { packageRoot, version } from "../version.js";
-import { addModelOptions, collect } from "./options.js";
+import { addModelOptions, asOfDate, collect } from "./options.js";
 import { printJson, showError } from "./terminal.js";
 
 interface DoctorFlags {
@@ -44,7 +43,7 @@ export function addDoctor(program: Command): Command {
 		.option("--set <key=value>", "override one value of the pipeline (repeatable)", collect, [])
 		.option("--data <dir>", "folder with task data (repeatable)", collect, [])
 		.option("--out <dir>", "run folder (default runs/<name>)")
-		.option("--as-of <date>", "the run of this date: YYYY-MM-DD, today or yesterday")
+		.option("--as-of <date>", "the run of this date: YYYY-MM-DD, today or yesterday", asOfDate)
 		.option("--no-loss", "do not open the model for the loss of the first rows")
 		.option("--strict", "warnings are errors")
 		.option("--json", "one JSON document on stdout")
@@ -106,7 +105,7 @@ async function examine(
 	file: string,
 	{ set, asOf, data, strict: _strict, json: _json, out, ...model }: DoctorFlags,
 ): Promise<Finding[]> {
-	const pipeline = await loadPipeline(file, set, asOf === undefined ? undefined : parseAsOf(asOf));
+	const pipeline = await loadPipeline(file, set, asOf);
 	return preflight(pipeline, { ...model, dataDirs: data, out: runFolder(pipeline, out) });
 }
 

@@ -3,6 +3,7 @@
  * @module
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { parseAsOf } from "../pipeline/dates.js";
 
 /** A repeatable option. */
 export const collect = (value: string, previous: string[]): string[] => [...previous, value];
@@ -78,3 +79,6 @@ export function oneOf(...allowed: string[]): (text: string) => string {
 		return text;
 	};
 }
+
+/** The date of a run: YYYY-MM-DD, today or yesterday. */
+export const asOfDate = (text: string): string => parseAsOf(text);

@@ -7,14 +7,14 @@ import { setPriority } from "node:os";
 import type { Command } from "commander";
 import { ExitStatus, FintuneError } from "../errors.js";
 import { loadPipeline, runFolder, runsFolder } from "../pipeline/config.js";
-import { type CatchUp, catchUpModes, datesToRun, parseAsOf } from "../pipeline/dates.js";
+import { type CatchUp, catchUpModes, datesToRun } from "../pipeline/dates.js";
 import { preflight, refuseFindings } from "../pipeline/preflight.js";
 import { finalTable } from "../pipeline/report.js";
 import { runPipeline } from "../pipeline/runner.js";
 import { maxRuntime, parseDeadline, type StopTime } from "../pipeline/stop_time.js";
 import type { RunResult } from "../pipeline/types.js";
 import type { Progress } from "../report/progress.js";
-import { addModelOptions, collect, oneOf, seconds, wholeNumber } from "./options.js";
+import { addModelOptions, asOfDate, collect, oneOf, seconds, wholeNumber } from "./options.js";
 import { logUnattended, printJson, showError, stopSignal, terminalProgress, terminalWidth } from "./terminal.js";
 
 interface RunFlags {
@@ -29,8 +29,8 @@ interface RunFlags {
 	wait?: number;
 	asOf?: string;
 	catchUp: CatchUp;
-	deadline?: string;
-	maxRuntime?: number;
+	deadline?: StopTime;
+	maxRuntime?: StopTime;
 	nice?: number;
 	strict?: boolean;
 	verifyResume?: boolean;
@@ -51,10 +51,18 @@ export function addRun(program: Command): Command {
 			"wait so long for another run in this folder, or for a GPU that others use, e.g. 30m (default: give up at once)",
 			seconds,
 		)
-		.option("--as-of <date>", "the run of this date (YYYY-MM-DD, today, yesterday), in a folder DATE of its own below --out")
+		.option(
+			"--as-of <date>",
+			"the run of this date (YYYY-MM-DD, today, yesterday), in a folder DATE of its own below --out",
+			asOfDate,
+		)
 		.option("--catch-up <which>", "with --as-of: run missed dates first, the last or all of them", oneOf(...catchUpModes), "none")
-		.option("--deadline <time>", "stop in time to be over by HH:MM or 2026-12-31T06:30; the next start goes on")
-		.option("--max-runtime <time>", "stop in time to be over after so long, e.g. 4h; the next start goes on", seconds)
+		.option("--deadline <time>", "stop in time to be over by HH:MM or 2026-12-31T06:30; the next start goes on", (text) =>
+			parseDeadline(text),
+		)
+		.option("--max-runtime <time>", "stop in time to be over after so long, e.g. 4h; the next start goes on", (text) =>
+			maxRuntime(seconds(text)),
+		)
 		.option("--nice <n>", "lower the priority of this process, 1 to 19", wholeNumber)
 		.option("--verify-resume", "replay finished training stages from a checkpoint: the bytes must be the same")
 		.option("--strict", "refuse to start where fintune doctor PIPELINE would warn")
@@ -64,10 +72,7 @@ export function addRun(program: Command): Command {
 			if (flags.nice !== undefined) lowerPriority(flags.nice);
 			const { json, set, data, wait, asOf, catchUp, deadline, maxRuntime: longest, nice: _nice, strict, out, ...model } = flags;
 			if (asOf === undefined && catchUp !== "none") throw new FintuneError("E_USAGE", "--catch-up needs --as-of");
-			const stopTime = earliest([
-				...(deadline === undefined ? [] : [parseDeadline(deadline)]),
-				...(longest === undefined ? [] : [maxRuntime(longest)]),
-			]);
+			const stopTime = earliest([deadline, longest]);
 			logUnattended();
 			const progress = terminalProgress();
 			const signal = stopSignal();
@@ -94,8 +99,7 @@ export function addRun(program: Command): Command {
 /** The dates to run, oldest first; undefined stands for a run without a date. */
 async function datesOf(file: string, { asOf, catchUp, set, out }: RunFlags): Promise<(string | undefined)[]> {
 	if (asOf === undefined) return [undefined];
-	const date = parseAsOf(asOf);
-	return datesToRun(runsFolder(await loadPipeline(file, set, date), out), date, catchUp);
+	return datesToRun(runsFolder(await loadPipeline(file, set, asOf), out), asOf, catchUp);
 }
 
 /**
@@ -129,7 +133,8 @@ function lowerPriority(nice: number): void {
 	setPriority(nice);
 }
 
-const earliest = (times: readonly StopTime[]): StopTime | undefined => [...times].sort((a, b) => a.at - b.at)[0];
+const earliest = (times: readonly (StopTime | undefined)[]): StopTime | undefined =>
+	times.filter((time) => time !== undefined).sort((a, b) => a.at - b.at)[0];
 
 function documentOf({ report: _report, exitStatus: _exitStatus, ...document }: RunResult): object {
 	return document;

@@ -4,7 +4,8 @@
  */
 import { join } from "node:path";
 import type { Command } from "commander";
-import { type RunState, readRunState, stageLabel } from "../pipeline/runs/state.js";
+import { stageLabel } from "../pipeline/folder.js";
+import { type RunState, readRunState } from "../pipeline/runs/state.js";
 import { logFile, readLogTail } from "../pipeline/telling/run_log.js";
 import { progressUpdate } from "../report/log.js";
 import { formatSeconds } from "../report/numbers.js";

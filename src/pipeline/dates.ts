@@ -5,7 +5,8 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { FintuneError, fromSystemError } from "../errors.js";
-import { readJsonIfThere } from "../stages/files.js";
+import { cameToItsEnd } from "./failure.js";
+import { RunFolder } from "./folder.js";
 
 /** Which missed dates are run before the one that was asked for. */
 export const catchUpModes = ["none", "last", "all"] as const;
@@ -56,10 +57,9 @@ async function datedRuns(folder: string): Promise<string[]> {
 	}
 }
 
-/** Whether a run reached its end; a gate that was not passed is an end, too. */
 async function hasFinished(folder: string): Promise<boolean> {
-	const result = (await readJsonIfThere(join(folder, "result.json"))) as { status?: string } | undefined;
-	return result?.status === "done" || result?.status === "gate_not_passed";
+	const result = await new RunFolder(folder).result();
+	return result !== undefined && cameToItsEnd(result);
 }
 
 const dayAfter = (date: string): string => isoDate(Date.parse(date) + 86_400_000);

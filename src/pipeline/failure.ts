@@ -11,9 +11,12 @@ export const codeOf = (error: unknown): string => (error instanceof FintuneError
 /** A run that was told to stop is not one that failed. */
 export const statusOf = (error: unknown): "stopped" | "failed" => (codeOf(error) === "E_ABORTED" ? "stopped" : "failed");
 
+/** Whether a run came to its end; a gate that was not passed is one, too. */
+export const cameToItsEnd = ({ status }: Pick<RunResult, "status">): boolean => status === "done" || status === "gate_not_passed";
+
 /** The error of a run whose signal fired, with the reason that was given. */
-export const stopped = (reason: unknown): FintuneError =>
-	reason instanceof FintuneError ? reason : new FintuneError("E_ABORTED", "stopped on request", { cause: reason });
+export const stopped = (reason: unknown, message = "stopped on request"): FintuneError =>
+	reason instanceof FintuneError ? reason : new FintuneError("E_ABORTED", message, { cause: reason });
 
 /** How a run ended, as it is told to others. */
 export interface RunEnd {

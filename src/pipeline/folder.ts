@@ -3,11 +3,12 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { parse } from "yaml";
 import { removeTemporaries, syncFolder } from "../engine/files.js";
 import type { FileLock } from "../engine/lock_file.js";
-import { FintuneError } from "../errors.js";
+import { FintuneError, fromSystemError } from "../errors.js";
 import type { Progress } from "../report/progress.js";
 import { checkpointsFolder } from "../stages/checkpoint.js";
 import type { StageOutcome } from "../stages/context.js";
@@ -32,6 +33,8 @@ import {
 import { eventsFolder } from "../stages/train_loop.js";
 import { Heartbeat, type RunStatus } from "./heartbeat.js";
 import { lockRunFolder } from "./lock.js";
+import type { PipelineConfig } from "./schema.js";
+import type { RunResult } from "./types.js";
 
 /** stage.json: what a stage came to. The stage is finished once the manifest of its folder lists this file. */
 export interface StageRecord {
@@ -52,8 +55,13 @@ export const journalFile = "journal.jsonl";
 export const statusFile = "status.json";
 export const resultFile = "result.json";
 export const configFile = "config.resolved.yaml";
+export const reportFile = "report.html";
 /** What a training stage looks for when it goes on: checkpoints, and event files that it adds to. */
 const resumable: readonly string[] = [checkpointsFolder, eventsFolder];
+
+/** A stage's name, with the number of its repetition. */
+export const stageLabel = ({ name, iteration }: { name: string; iteration: number }): string =>
+	iteration === 1 ? name : `${name}.${iteration}`;
 
 export class RunFolder {
 	readonly path: string;
@@ -71,7 +79,7 @@ export class RunFolder {
 
 	/** stages/NAME, and stages/NAME.2, NAME.3, ... for repetitions. */
 	stage(name: string, iteration = 1): string {
-		return join(this.path, "stages", iteration === 1 ? name : `${name}.${iteration}`);
+		return join(this.path, "stages", stageLabel({ name, iteration }));
 	}
 
 	file(...parts: string[]): string {
@@ -107,8 +115,8 @@ export class RunFolder {
 
 	/** Removes what tells of the result of an earlier run; its stages stay. */
 	async clear(): Promise<void> {
-		await this.#removeForGood(this.path, "result.json");
-		for (const name of ["report.html", "adapter"]) await removeFolder(join(this.path, name));
+		await this.#removeForGood(this.path, resultFile);
+		for (const name of [reportFile, "adapter"]) await removeFolder(join(this.path, name));
 	}
 
 	/** Removes what vouches for the rest of a folder, before that may be touched: a power cut does not bring it back alone. */
@@ -193,6 +201,21 @@ export class RunFolder {
 	/** The journal as far as it goes. */
 	events(): Promise<Record<string, unknown>[]> {
 		return readWholeLines(join(this.path, journalFile));
+	}
+
+	/** result.json; undefined where the run has not come to an end of any kind. */
+	async result(): Promise<Pick<RunResult, "status" | "stages" | "promotion"> | undefined> {
+		return (await readJsonIfThere(this.file(resultFile))) as Pick<RunResult, "status" | "stages" | "promotion"> | undefined;
+	}
+
+	/** config.resolved.yaml as it stands, not checked. @throws FintuneError E_NOT_FOUND, E_IO where it is no YAML */
+	async config(): Promise<Partial<PipelineConfig> | null> {
+		const path = this.file(configFile);
+		try {
+			return parse(await readFile(path, "utf8")) as Partial<PipelineConfig> | null;
+		} catch (error) {
+			throw fromSystemError(error, path);
+		}
 	}
 
 	/** status.json: what is going on now. */

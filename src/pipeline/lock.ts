@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type FileLock, lockFile } from "../engine/lock_file.js";
 import { FintuneError } from "../errors.js";
+import { stopped } from "./failure.js";
 import { isAlive } from "./process_alive.js";
 
 /** What RUN/.lock says, as JSON. */
@@ -54,7 +55,7 @@ export async function holdFile(
 			lock.write(`${JSON.stringify(holder)}\n`);
 			return lock;
 		}
-		if (options.signal?.aborted) throw stopped(options.signal.reason);
+		if (options.signal?.aborted) throw stopped(options.signal.reason, "stopped while waiting for the lock");
 		if (performance.now() >= deadline) {
 			throw new FintuneError("E_LOCKED", `another ${who} holds this ${what}: ${await holderText(path)}`, { where });
 		}
@@ -62,11 +63,6 @@ export async function holdFile(
 		await sleep(Math.min(pollMs, Math.max(1, deadline - performance.now())));
 	}
 }
-
-const stopped = (reason: unknown): FintuneError =>
-	reason instanceof FintuneError
-		? reason
-		: new FintuneError("E_ABORTED", "stopped while waiting for the lock", { cause: reason });
 
 /** "pid 12 on host since ...". */
 async function holderText(path: string): Promise<string> {

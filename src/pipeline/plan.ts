@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { resolveDevice } from "../engine/device.js";
-import { planTraining, resolveModel } from "../engine/model.js";
+import { planTraining, resolveModel, totalBytes } from "../engine/model.js";
 import { readModelConfig } from "../engine/model_config.js";
 import type { MemoryPlan } from "../engine/types.js";
 import { evaluatedRows, evaluatedTasks } from "../stages/choose_rows.js";
@@ -109,7 +109,7 @@ export async function planPipeline(
 				objective: stage.type === "dpo" ? (stage.loss_type === "kto" ? "kto" : "dpo") : "sft",
 			},
 		});
-		const bytes = Object.values(plan.memory).reduce((a, b) => a + b, 0);
+		const bytes = totalBytes(plan.memory);
 		if (auto && bytes > usableShare * memoryAvailable) {
 			plan.short = "smaller";
 			plan.notes.push("micro_batch_tokens auto: memory is short, so a run would take fewer and round otherwise");

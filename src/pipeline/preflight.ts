@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { resolveDevice } from "../engine/device.js";
-import { resolveModel } from "../engine/model.js";
+import { resolveModel, totalBytes } from "../engine/model.js";
 import { type ExitStatus, FintuneError } from "../errors.js";
 import { formatBytes } from "../report/numbers.js";
 import { freeBytes } from "../stages/disk.js";
@@ -80,9 +80,8 @@ type Add = (level: Finding["level"], about: string, message: string) => void;
 function memoryFindings(plan: PipelinePlan, add: Add): void {
 	for (const { name, memory, short, notes } of plan.stages) {
 		if (memory) {
-			const bytes = Object.values(memory).reduce((a, b) => a + b, 0);
 			const level = short === "refused" ? "error" : short === "smaller" ? "warning" : "ok";
-			add(level, `${name}: memory`, `${formatBytes(bytes)} of ${formatBytes(plan.memoryAvailable)}`);
+			add(level, `${name}: memory`, `${formatBytes(totalBytes(memory))} of ${formatBytes(plan.memoryAvailable)}`);
 		}
 		for (const note of notes) add("ok", `${name}: data`, note);
 	}

@@ -14,7 +14,7 @@ import { type Challenger, championOf, promote } from "./champion/promote.js";
 import { keepRuns } from "./champion/retention.js";
 import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath, runFolder } from "./config.js";
 import { endOf, type RunEnd, stopped } from "./failure.js";
-import { configFile, RunFolder, resultFile } from "./folder.js";
+import { configFile, RunFolder, reportFile, resultFile } from "./folder.js";
 import { hashFolder } from "./identity.js";
 import { runReport } from "./report.js";
 import { Run } from "./run.js";
@@ -139,7 +139,7 @@ async function finish(
 	const { exitStatus, ...end } = failure === undefined ? endOfStages(run, promotion) : endOf(failure);
 	const outcome = { ...end, stages: run.summaries, ...(promotion ? { promotion } : {}) };
 	const report = runReport(outcome, run.records, config);
-	await writeFileWhole(folder.file("report.html"), renderReport(report));
+	await writeFileWhole(folder.file(reportFile), renderReport(report));
 	await writeJson(folder.file(resultFile), outcome);
 	await folder.status({ ...outcome, exit_status: exitStatus });
 	await folder.journal({ event: "finished", status: outcome.status });

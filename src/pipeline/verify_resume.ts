@@ -3,11 +3,11 @@
  * be the same bytes. Shows on this machine, with this data, that an interruption would not have changed the result.
  * @module
  */
-import { cp, readdir } from "node:fs/promises";
+import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { temporaryPath } from "../engine/files.js";
 import { FintuneError } from "../errors.js";
-import { checkpointsFolder } from "../stages/checkpoint.js";
+import { checkpointsFolder, storedCheckpoints } from "../stages/checkpoint.js";
 import { makeFolder, removeFolder } from "../stages/files.js";
 import { type Manifest, writeManifest } from "../stages/manifest.js";
 import { isContent } from "./identity.js";
@@ -25,7 +25,7 @@ export async function verifyResume(
 	manifest: Manifest,
 	replay: (scratch: string) => Promise<unknown>,
 ): Promise<string | undefined> {
-	const oldest = await oldestCheckpoint(join(folder, checkpointsFolder));
+	const oldest = (await storedCheckpoints(join(folder, checkpointsFolder))).at(-1)?.name;
 	if (oldest === undefined) return undefined;
 	const scratch = temporaryPath(folder);
 	try {
@@ -44,10 +44,4 @@ export async function verifyResume(
 	} finally {
 		await removeFolder(scratch);
 	}
-}
-
-async function oldestCheckpoint(folder: string): Promise<string | undefined> {
-	const names = await readdir(folder).catch(() => [] as string[]);
-	const step = (name: string): number => Number(/^checkpoint-(\d+)$/.exec(name)?.[1] ?? Number.NaN);
-	return names.filter((name) => step(name) >= 0).sort((a, b) => step(a) - step(b))[0];
 }

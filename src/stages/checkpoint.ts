@@ -114,14 +114,14 @@ export class Checkpoints {
 		} catch (error) {
 			throw fromSystemError(error, path);
 		}
-		for (const { name: old } of (await this.#all()).slice(this.#limit)) await this.#remove(old);
+		for (const { name: old } of (await storedCheckpoints(this.#folder)).slice(this.#limit)) await this.#remove(old);
 		return name;
 	}
 
 	/** The newest checkpoint of this work that verifies; those that do not are named and removed. */
 	async newest(): Promise<{ name: string; checkpoint: Checkpoint } | undefined> {
 		let found: { name: string; checkpoint: Checkpoint } | undefined;
-		for (const { name } of await this.#all()) {
+		for (const { name } of await storedCheckpoints(this.#folder)) {
 			if (found) break;
 			const checkpoint = await this.#load(name);
 			if (checkpoint) found = { name, checkpoint };
@@ -169,24 +169,6 @@ export class Checkpoints {
 		};
 	}
 
-	/** Newest first. */
-	async #all(): Promise<{ name: string; step: number }[]> {
-		let names: string[];
-		try {
-			names = await readdir(this.#folder);
-		} catch (error) {
-			const known = fromSystemError(error, this.#folder);
-			if (known.code === "E_NOT_FOUND") return [];
-			throw known;
-		}
-		return names
-			.flatMap((name) => {
-				const step = /^checkpoint-(\d+)$/.exec(name)?.[1];
-				return step === undefined ? [] : [{ name, step: Number(step) }];
-			})
-			.sort((a, b) => b.step - a.step);
-	}
-
 	/** Under another name first, and for good, so that one that is half removed is never taken for a damaged one. */
 	async #remove(name: string): Promise<void> {
 		const path = join(this.#folder, name);
@@ -203,3 +185,21 @@ export class Checkpoints {
 
 const byName = (tensors: readonly NamedTensor[], prefix = ""): Map<string, NamedTensor> =>
 	new Map(tensors.map((tensor) => [prefix + tensor.name, tensor]));
+
+/** The checkpoints in a folder, newest first; none where there is no such folder. */
+export async function storedCheckpoints(folder: string): Promise<{ name: string; step: number }[]> {
+	let names: string[];
+	try {
+		names = await readdir(folder);
+	} catch (error) {
+		const known = fromSystemError(error, folder);
+		if (known.code === "E_NOT_FOUND") return [];
+		throw known;
+	}
+	return names
+		.flatMap((name) => {
+			const step = /^checkpoint-(\d+)$/.exec(name)?.[1];
+			return step === undefined ? [] : [{ name, step: Number(step) }];
+		})
+		.sort((a, b) => b.step - a.step);
+}

@@ -51,6 +51,7 @@ interface Evaluated {
 	generations: readonly StoredGeneration[];
 	scores: TaskScores;
 	overlong: number;
+	repetition: number;
 	baselines: readonly ScoredBaseline[];
 	/** By each way of scoring, the model against the best of the baselines. */
 	against: Record<Scoring, ReturnType<typeof againstBest>>;
@@ -109,20 +110,29 @@ async function evaluateTask(
 	};
 	const verdict = against[config.scoring]?.sentence;
 	if (verdict !== undefined) context.log(`${task.name}: ${verdict}`);
-	return { task, rows, generations, scores, overlong: shareOverlong(generations), baselines, against };
+	return {
+		task,
+		rows,
+		generations,
+		scores,
+		overlong: shareOverlong(generations),
+		repetition: shareRepetitive(generations),
+		baselines,
+		against,
+	};
 }
 
 const shareOverlong = (generations: readonly StoredGeneration[]): number =>
 	generations.filter((g) => g.finish_reason === "length").length / generations.length;
 
 /** A task's part of scores.json. */
-function scoresDocument({ generations, scores, overlong, baselines, against }: Evaluated, split: Split) {
+function scoresDocument({ generations, scores, overlong, repetition, baselines, against }: Evaluated, split: Split) {
 	const cut = generations.filter((g) => g.cut).length;
 	return {
 		split,
 		...scores,
 		overlong,
-		repetition: shareRepetitive(generations),
+		repetition,
 		...(cut > 0 ? { prompts_cut: cut } : {}),
 		mean_output_length: {
 			tokens: meanOf(generations, (g) => g.output_ids.length),
@@ -183,7 +193,7 @@ function meanOf<T>(items: readonly T[], value: (item: T) => number): number {
 }
 
 /** `task.metric` for conditions: the board's values, `strict_metric` beside them, overlong and repetition. */
-function metricsOf({ task, scores, generations, overlong }: Evaluated): [string, number][] {
+function metricsOf({ task, scores, overlong, repetition }: Evaluated): [string, number][] {
 	const named = (prefix: string, values: Record<string, number | null>): [string, number][] =>
 		Object.entries(values).flatMap(([metric, value]) =>
 			value === null ? [] : [[`${task.name}.${prefix}${metric}`, value] as [string, number]],
@@ -192,7 +202,7 @@ function metricsOf({ task, scores, generations, overlong }: Evaluated): [string,
 		...named("", scores.leaderboard),
 		...named("strict_", scores.strict),
 		[`${task.name}.overlong`, overlong],
-		[`${task.name}.repetition`, shareRepetitive(generations)],
+		[`${task.name}.repetition`, repetition],
 	];
 }
 

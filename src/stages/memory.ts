@@ -7,7 +7,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { freemem } from "node:os";
 import { deviceMemory } from "../engine/device.js";
-import type { Model } from "../engine/model.js";
+import { type Model, totalBytes } from "../engine/model.js";
 import type { TrainerOptions } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
 
@@ -86,7 +86,7 @@ export function chooseMicroBatchTokens(
 	const bytes = (tokens: number): number => {
 		const filled: number[] = [];
 		for (let left = tokens; left > 0; left -= longest) filled.push(Math.min(longest, left));
-		return Object.values(model.planTraining(options, { lengths: filled })).reduce((a, b) => a + b, 0);
+		return totalBytes(model.planTraining(options, { lengths: filled }));
 	};
 	const most = given === "auto" ? mostMicroBatchTokens(model.device) : given;
 	const wanted = wantedMicroBatchTokens(longest, whole, most);

@@ -115,7 +115,7 @@ class Loop<Item> {
 		if (resume) this.#restore(resume);
 		this.#saved = { step: this.#state.step, at: context.now() };
 		this.#started = context.now() - (resume?.state.seconds ?? 0);
-		this.#limit = new TimeLimit(context, context.stopTime ? checkpointBytes(options.trainer) : 0);
+		this.#limit = new TimeLimit(context, context.stopTime ? checkpointBytes(options.trainer.parameters()) : 0);
 	}
 
 	async run(): Promise<void> {
@@ -319,7 +319,8 @@ class Loop<Item> {
 		const { step, rows, pending, best, tokens, skipped, rollbacks, lrScale } = this.#state;
 		if (step === this.#saved.step && reason !== "start") return;
 		const { disk_wait_minutes: patience } = config.guards;
-		if (reason !== "stopped") await waitForRoom(context, 1.1 * checkpointBytes(trainer) + spareBytes, 60 * patience);
+		const parameters = trainer.parameters();
+		if (reason !== "stopped") await waitForRoom(context, 1.1 * checkpointBytes(parameters) + spareBytes, 60 * patience);
 		const began = context.now();
 		events.flush();
 		const { m, v, lossScale, lossScaleSteps } = trainer.optimizerState();
@@ -339,7 +340,7 @@ class Loop<Item> {
 				dropout: { seed: this.#seed, step: step - skipped },
 				schedule: this.#schedule,
 			},
-			parameters: trainer.parameters(),
+			parameters,
 			optimizer: { m, v },
 			...(best.parameters ? { best: best.parameters } : {}),
 		});
@@ -371,7 +372,8 @@ class Loop<Item> {
 const spareBytes = 1 << 20;
 
 /** Parameters and both moments in f32. */
-const checkpointBytes = (trainer: Trainer): number => 12 * trainer.parameters().reduce((sum, p) => sum + p.data.length, 0);
+const checkpointBytes = (parameters: readonly NamedTensor[]): number =>
+	12 * parameters.reduce((sum, p) => sum + p.data.length, 0);
 
 function metricRow(step: number, epoch: number, learningRate: number, tokensPerSecond: number, result: StepResult): MetricRow {
 	const row: MetricRow = {

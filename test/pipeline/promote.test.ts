@@ -253,13 +253,18 @@ describe("a champion that cannot be compared with", () => {
 });
 
 describe("rollback", () => {
-	it("goes back champion by champion, and says when there is none left", async () => {
+	/** a, b and c, each better than the one before. */
+	async function threeChampions(): Promise<void> {
 		for (const [name, right] of [
 			["a", 10],
 			["b", 30],
 			["c", 50],
 		] as const)
 			await challenge(await run(name, right));
+	}
+
+	it("goes back champion by champion, and says when there is none left", async () => {
+		await threeChampions();
 		const champion = new Champion(link());
 		expect(await rollBack(champion, progress.message)).toMatchObject({ event: "rollback", run: "b", previous: "c" });
 		expect(readlinkSync(link())).toBe("b");
@@ -276,12 +281,7 @@ describe("rollback", () => {
 	});
 
 	it("refuses a run before that was deleted or is damaged", async () => {
-		for (const [name, right] of [
-			["a", 10],
-			["b", 30],
-			["c", 50],
-		] as const)
-			await challenge(await run(name, right));
+		await threeChampions();
 		const champion = new Champion(link());
 		writeFileSync(join(dir, "b", "stages", "final", "stage.json"), "{}");
 		await expect(rollBack(champion, progress.message)).rejects.toMatchObject({ code: "E_CHECKSUM" });

@@ -5,9 +5,8 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { lstat, readdir, readFile, realpath, rename, stat } from "node:fs/promises";
+import { lstat, readdir, realpath, rename, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { parse } from "yaml";
 import { isTemporary, removeFolder, syncFolder, temporaryPath } from "../../engine/files.js";
 import { lockFile } from "../../engine/lock_file.js";
 import { FintuneError, fromSystemError } from "../../errors.js";
@@ -15,7 +14,7 @@ import { formatBytes } from "../../report/numbers.js";
 import type { Progress } from "../../report/progress.js";
 import { appendJsonLine } from "../../stages/files.js";
 import { type LoadedPipeline, resolvePath } from "../config.js";
-import { journalFile, RunFolder } from "../folder.js";
+import { configFile, journalFile, RunFolder } from "../folder.js";
 import type { KeepConfig, PipelineConfig } from "../schema.js";
 import { Champion, championStack } from "./champion.js";
 import { championOf } from "./promote.js";
@@ -54,19 +53,19 @@ export async function runsIn(folder: string, name?: string): Promise<KnownRun[]>
 }
 
 async function knownRun(path: string): Promise<KnownRun | undefined> {
-	const config = join(path, "config.resolved.yaml");
-	if (!existsSync(config) || !existsSync(join(path, journalFile))) return undefined;
+	const folder = new RunFolder(path);
+	if (![configFile, journalFile].every((name) => existsSync(folder.file(name)))) return undefined;
 	let read: Partial<PipelineConfig> | null;
 	try {
-		read = parse(await readFile(config, "utf8"));
+		read = await folder.config();
 	} catch {
 		return undefined; // not ours, or damaged: nothing to delete unseen
 	}
 	if (typeof read?.name !== "string") return undefined;
-	const events = await new RunFolder(path).events();
+	const events = await folder.events();
 	// A promotion long after its end makes a run no younger.
 	const last = new Date(String(events.findLast((e) => e.event !== "promotion")?.time));
-	const time = Number.isNaN(last.getTime()) ? (await stat(join(path, journalFile))).mtime : last;
+	const time = Number.isNaN(last.getTime()) ? (await stat(folder.file(journalFile))).mtime : last;
 	const links = events.flatMap((e) => (e.event === "promotion" && typeof e.link === "string" ? [e.link] : []));
 	const { name, keep } = read;
 	return { path, name, time, bytes: await sizeOf(path), links: [...new Set(links)], ...(keep ? { keep } : {}) };

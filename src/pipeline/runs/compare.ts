@@ -3,14 +3,14 @@
  * differ more than by chance.
  * @module
  */
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { parse } from "yaml";
-import { FintuneError, fromSystemError } from "../../errors.js";
+import { isObject } from "../../engine/files.js";
+import { FintuneError } from "../../errors.js";
 import { compareGenerations, type GenerationsComparison } from "../../tasks/compare_generations.js";
 import { taskByName } from "../../tasks/registry.js";
-import { configFile, RunFolder } from "../folder.js";
-import { type RunState, readRunState, type StageState, stageLabel } from "./state.js";
+import { RunFolder, stageLabel } from "../folder.js";
+import { type RunState, readRunState, type StageState } from "./state.js";
 
 /** One value of the configs that is not the same; undefined where a run has none. */
 export interface ConfigDifference {
@@ -53,20 +53,14 @@ export async function compareRuns(pathA: string, pathB: string): Promise<RunComp
 
 /** The config with its stages by name, so that one more of them does not shift all others. */
 async function flatConfig(folder: string): Promise<unknown> {
-	const path = join(folder, configFile);
-	let config: { stages?: unknown } | null;
-	try {
-		config = parse(await readFile(path, "utf8"));
-	} catch (error) {
-		throw fromSystemError(error, path);
-	}
+	const config: { stages?: unknown } | null = await new RunFolder(folder).config();
 	const stages = config?.stages;
 	if (!Array.isArray(stages)) return config;
 	return { ...config, stages: Object.fromEntries(stages.map(({ name, ...stage }: { name: string }) => [name, stage])) };
 }
 
 function differences(path: string, a: unknown, b: unknown): ConfigDifference[] {
-	if (isMap(a) && isMap(b)) {
+	if (isObject(a) && isObject(b)) {
 		return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) =>
 			differences(path === "" ? key : `${path}.${key}`, a[key], b[key]),
 		);
@@ -74,9 +68,6 @@ function differences(path: string, a: unknown, b: unknown): ConfigDifference[] {
 	if (JSON.stringify(a) === JSON.stringify(b)) return [];
 	return [{ path, ...(a === undefined ? {} : { a }), ...(b === undefined ? {} : { b }) }];
 }
-
-const isMap = (value: unknown): value is Record<string, unknown> =>
-	typeof value === "object" && value !== null && !Array.isArray(value);
 
 function metricPairs(a: RunState, b: RunState): MetricPair[] {
 	const [inA, inB] = [a, b].map(({ stages }) => new Map(stages.map((stage) => [stageLabel(stage), stage.metrics] as const)));

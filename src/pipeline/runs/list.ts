@@ -7,8 +7,9 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isTemporary } from "../../engine/files.js";
 import { fromSystemError } from "../../errors.js";
-import { RunFolder } from "../folder.js";
-import { isRunFolder, type RunState, readRunState, stageLabel } from "./state.js";
+import { RunFolder, stageLabel } from "../folder.js";
+import { hasRecord } from "./reader.js";
+import { isRunFolder, type RunState, readRunState } from "./state.js";
 
 /** A run in a list of runs. */
 export interface ListedRun extends RunState {
@@ -57,7 +58,7 @@ async function runFoldersBelow(folder: string): Promise<string[]> {
 const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 
 async function mainMetrics({ folder, stages }: RunState): Promise<Record<string, number>> {
-	const over = stages.filter((s) => s.status === "done" || s.status === "reused");
+	const over = stages.filter(hasRecord);
 	const last = over.findLast((s) => s.type === "evaluate");
 	if (last) {
 		const record = await new RunFolder(folder).record(last.name, last.iteration).catch(() => undefined);

@@ -6,15 +6,13 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { parse } from "yaml";
 import { describe, isObject } from "../../engine/files.js";
 import { FintuneError } from "../../errors.js";
 import type { ProgressFields } from "../../report/log.js";
 import { readJsonIfThere } from "../../stages/files.js";
-import { configFile, journalFile, resultFile, statusFile } from "../folder.js";
+import { configFile, journalFile, RunFolder, resultFile, statusFile } from "../folder.js";
 import { heartbeatSeconds, type StatusDocument } from "../heartbeat.js";
 import { isAlive, processStart } from "../process_alive.js";
 import type { PipelineConfig } from "../schema.js";
@@ -86,7 +84,7 @@ export async function readRunState(folder: string, now = Date.now()): Promise<Ru
 	};
 	const status = await whole(readStatus(join(folder, statusFile)));
 	const config = await whole(readConfig(folder));
-	await whole(readJsonIfThere(join(folder, resultFile)));
+	await whole(new RunFolder(folder).result());
 	const [state, why] =
 		damage.length > 0 ? (["damaged", damage.join("; ")] as const) : status ? liveness(status, now) : died("it left no status");
 	return {
@@ -100,10 +98,6 @@ export async function readRunState(folder: string, now = Date.now()): Promise<Ru
 		stages: [...(status?.stages ?? []), ...openStages(status, config, state)],
 	};
 }
-
-/** A stage's name, with the number of its repetition. */
-export const stageLabel = ({ name, iteration }: Pick<StageState, "name" | "iteration">): string =>
-	iteration === 1 ? name : `${name}.${iteration}`;
 
 const died = (why: string) => ["died", why] as const;
 
@@ -132,8 +126,8 @@ async function readStatus(path: string): Promise<StatusDocument | undefined> {
 async function readConfig(folder: string): Promise<PipelineConfig | undefined> {
 	const path = join(folder, configFile);
 	if (!existsSync(path)) return undefined;
-	const config = parse(await readFile(path, "utf8")) as PipelineConfig | null;
-	if (Array.isArray(config?.stages)) return config;
+	const config = await new RunFolder(folder).config();
+	if (Array.isArray(config?.stages)) return config as PipelineConfig;
 	throw new FintuneError("E_CONFIG", "is no pipeline", { where: path });
 }
 

@@ -8,6 +8,7 @@ import { createLog, type Log, logProgress } from "../../report/log.js";
 import type { Progress } from "../../report/progress.js";
 import { dropTornLine } from "../../stages/files.js";
 import type { RunEnd } from "../failure.js";
+import { stageLabel } from "../folder.js";
 
 export const logFile = "log.jsonl";
 
@@ -56,8 +57,8 @@ export class RunLog {
 	event(event: Record<string, unknown>): void {
 		const { event: name, notes: _notes, ...fields } = event;
 		if (toldInWords.includes(String(name))) return;
-		const { stage, iteration, error } = event as { stage?: string; iteration?: number; error?: string };
-		const about = stage === undefined ? "run" : iteration === undefined || iteration === 1 ? stage : `${stage}.${iteration}`;
+		const { stage, iteration = 1, error } = event as { stage?: string; iteration?: number; error?: string };
+		const about = stage === undefined ? "run" : stageLabel({ name: stage, iteration });
 		const text = `${about}: ${error === undefined ? name : `${name}: ${error}`}`;
 		this.log[name === "failed" ? "error" : "info"]({ event: name, ...fields }, text);
 	}
