@@ -7,7 +7,7 @@ import { stringify } from "yaml";
 import { parsePipeline } from "../../src/pipeline/config.js";
 import { runPipeline } from "../../src/pipeline/runner.js";
 import { lines, put } from "../cli/cli.js";
-import { tinyModel } from "./tiny.js";
+import { smallSft, tinyModel } from "./tiny.js";
 
 /** Micro-batches of so many tokens fit the memory there is. */
 let room = Number.POSITIVE_INFINITY;
@@ -38,7 +38,7 @@ beforeAll(async () => {
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 async function run(name: string, more: Record<string, unknown> = {}) {
-	const sft = { name: "sft", type: "sft", data: [{ path: "rows.jsonl" }], lora: { r: 2 }, batch_size: 20, max_steps: 2, ...more };
+	const sft = smallSft({ batch_size: 20, max_steps: 2, ...more });
 	const text = stringify({ name, model: "model", device: "cpu", dtype: "f32", threads: 1, stages: [sft] });
 	const messages: string[] = [];
 	const progress = { update() {}, message: (line: string) => void messages.push(line), end() {} };
@@ -78,10 +78,7 @@ it("stops before the host's memory is gone, with a checkpoint, and goes on from 
 	const out = join(dir, "low");
 	let clock = 0;
 	const start = async (more: object) => {
-		const sft = {
-			...{ name: "sft", type: "sft", data: [{ path: "rows.jsonl" }], lora: { r: 2 }, batch_size: 4, max_steps: 12 },
-			...{ micro_batch_tokens: 400, ...more },
-		};
+		const sft = smallSft({ batch_size: 4, max_steps: 12, micro_batch_tokens: 400, ...more });
 		const text = stringify({ name: "low", model: "model", device: "cpu", dtype: "f32", threads: 1, stages: [sft] });
 		const progress = { update() {}, message() {}, end() {} };
 		const pipeline = parsePipeline(text, join(dir, "p.yaml"));
