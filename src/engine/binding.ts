@@ -252,6 +252,8 @@ export interface NativeModel {
 	/** Every base parameter (copies); names as in the file. */
 	parameters(): NativeParameter[];
 	memoryBytes(): number;
+	/** Gives the memory of jobs back; the next one takes what it needs. */
+	releaseMemory(): void;
 	dispose(): void;
 }
 

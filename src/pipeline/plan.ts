@@ -26,9 +26,9 @@ export interface StagePlan {
 	type: string;
 	when?: string;
 	until?: string;
-	/** Rows read or answered; absent where an earlier stage decides. */
+	/** Rows answered, or drawn in the first epoch of a training; absent where an earlier stage decides. */
 	rows?: number;
-	/** Tokens of all training rows once. */
+	/** Tokens of the training rows drawn in the first epoch. */
 	tokens?: number;
 	steps?: number;
 	microBatchTokens?: number;
@@ -178,15 +178,17 @@ async function trainingRows(
 	onData(plan, training);
 	const { sequences, pairs, draw } = training;
 	const lengths = [
-		...sequences.map((s) => s.inputIds.length),
-		...pairs.flatMap((p) => [p.promptIds.length + p.chosenIds.length, p.promptIds.length + p.rejectedIds.length]),
+		...sequences.map((s) => [s.inputIds.length]),
+		...pairs.map((p) => [p.promptIds.length + p.chosenIds.length, p.promptIds.length + p.rejectedIds.length]),
 	];
-	plan.rows = sequences.length + pairs.length;
-	plan.tokens = lengths.reduce((a, b) => a + b, 0);
+	const drawn = draw ? draw(0).map((row) => lengths[row]!) : lengths;
+	if (draw) plan.notes.push(`weights draw ${drawn.length} rows an epoch, of ${lengths.length}`);
+	plan.rows = drawn.length;
+	plan.tokens = drawn.flat().reduce((a, b) => a + b, 0);
 	plan.steps = planSteps(
 		{ items: sequences.length > 0 ? sequences : pairs, ...(draw ? { draw } : {}) },
 		stage,
 		context.seed,
 	).totalSteps;
-	return lengths;
+	return lengths.flat();
 }

@@ -8,21 +8,13 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { lockRunFolder } from "../../src/pipeline/lock.js";
 import { processStart } from "../../src/pipeline/process_alive.js";
 import { readRunState } from "../../src/pipeline/runs/state.js";
-import { pipelineText, tinyModel, tinyTaskData } from "../pipeline/tiny.js";
+import { pipelineText, smallSft, tinyModel, tinyTaskData } from "../pipeline/tiny.js";
 import { type Finished, fintune, lines, main, put } from "./cli.js";
 
 let dir: string;
 const at = (...parts: string[]): string => join(dir, ...parts);
 const json = (...parts: string[]) => JSON.parse(readFileSync(at(...parts), "utf8"));
 const evaluate = (name: string) => ({ name, type: "evaluate", tasks: ["ner"], max_new_tokens: 4 });
-const sft = (more: object = {}) => ({
-	name: "sft",
-	type: "sft",
-	data: [{ path: "rows.jsonl" }],
-	lora: { r: 2 },
-	max_steps: 3,
-	...more,
-});
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
@@ -30,8 +22,8 @@ beforeAll(async () => {
 	await tinyModel(at("model"));
 	tinyTaskData(at("data"));
 	put(at("rows.jsonl"), lines([{ prompt: "Row 1:", completion: " yes" }]));
-	put(at("p.yaml"), pipelineText([evaluate("before"), sft(), evaluate("after")]));
-	put(at("long.yaml"), pipelineText([evaluate("before"), sft({ max_steps: 1_000_000 }), evaluate("after")]));
+	put(at("p.yaml"), pipelineText([evaluate("before"), smallSft(), evaluate("after")]));
+	put(at("long.yaml"), pipelineText([evaluate("before"), smallSft({ max_steps: 1_000_000 }), evaluate("after")]));
 	const done = await fintune(["run", at("p.yaml"), "--out", at("runs", "a")]);
 	expect(done.status, done.stderr).toBe(0);
 	const other = ["run", at("p.yaml"), "--out", at("runs", "b"), "--set", "stages.sft.learning_rate=0.05", "--set", "seed=7"];
@@ -82,7 +74,7 @@ describe("status", () => {
 	});
 
 	it("of a run that failed: 0 as well, with the error", async () => {
-		const stages = [sft(), sft({ name: "second", data: [{ path: "gone.jsonl" }] }), evaluate("e")];
+		const stages = [smallSft(), smallSft({ name: "second", data: [{ path: "gone.jsonl" }] }), evaluate("e")];
 		const file = put(at("fails.yaml"), pipelineText(stages));
 		expect((await fintune(["run", file, "--out", at("runs", "failed")])).status).toBe(66);
 		const { status, stdout } = await fintune(["status", at("runs", "failed")]);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { lockRunFolder } from "../../src/pipeline/lock.js";
 import { fintune, lines, put } from "../cli/cli.js";
-import { pipelineText, tinyModel, tinyTaskData } from "./tiny.js";
+import { pipelineText, smallSft, tinyModel, tinyTaskData } from "./tiny.js";
 
 let dir: string;
 let out: string;
@@ -17,8 +17,7 @@ beforeAll(async () => {
 	put(join(dir, "rows.jsonl"), lines([{ prompt: "Row 1:", completion: " yes" }]));
 	out = join(dir, "out");
 	report = join(out, "report.html");
-	const sft = { name: "sft", type: "sft", data: [{ path: "rows.jsonl" }], lora: { r: 2 }, max_steps: 2 };
-	put(join(dir, "p.yaml"), pipelineText([sft]));
+	put(join(dir, "p.yaml"), pipelineText([smallSft()]));
 	await run();
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
