@@ -215,6 +215,7 @@ export interface NativeGenerateRequest extends NativeSequences {
 	/** Room of the key/value cache; 0: as much as maxBatch can come to need. */
 	cacheTokens: number;
 	prefixSharing: boolean;
+	recording: boolean;
 	adapters: number;
 }
 export interface NativeGenerateStatistics {
@@ -222,6 +223,9 @@ export interface NativeGenerateStatistics {
 	sharedTokens: number;
 	generatedTokens: number;
 	cacheTokens: number;
+	decodeSteps: number;
+	replayedSteps: number;
+	decodeLaunches: number;
 }
 export interface NativeGeneration {
 	/** Index of the prompt in the request. */

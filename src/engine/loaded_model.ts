@@ -184,7 +184,7 @@ export class Model {
 		const maxBatch = wholeNumber("maxBatch", options.maxBatch ?? 32, 1);
 		const prefillTokens = wholeNumber("prefillTokens", options.prefillTokens ?? 2048, 1);
 		const cacheTokens = wholeNumber("cacheTokens", options.cacheTokens ?? 0, 0);
-		const prefixSharing = options.prefixSharing ?? true;
+		const { prefixSharing = true, recording = true } = options;
 		if (rows.length === 0) return [];
 		const results: Generation[] = new Array(rows.length);
 		let failure: unknown;
@@ -213,6 +213,7 @@ export class Model {
 						prefillTokens,
 						cacheTokens,
 						prefixSharing,
+						recording,
 						adapters: this.#active(options.adapters),
 					},
 					(generation) => {
