@@ -1,14 +1,15 @@
 /**
  * What ptxas made of every kernel, for every architecture: builds, and writes bench/ptxas.json (registers, spills, stack,
  * static shared memory, and how many blocks an SM holds). `--check` compares with that file instead, and fails on a new
- * spill, a lost occupancy step, a kernel that is not recorded, or when compiling takes longer than CI may.
+ * spill, a lost occupancy step, a kernel that is not recorded, or when compiling takes longer than CI may. Both fail where
+ * ptxas serialised wgmma instructions.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defaultArchitectures } from "./cuda-toolkit.mjs";
-import { blocksPerMultiprocessor, parseVerbose, readableNames } from "./ptxas.mjs";
+import { blocksPerMultiprocessor, parseLosses, parseVerbose, readableNames } from "./ptxas.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const recorded = join(root, "bench", "ptxas.json");
@@ -63,6 +64,15 @@ function worse(before, now) {
 		);
 	}
 	return problems;
+}
+
+/** Kernels of compiler runs whose wgmma instructions ptxas serialised, as lines; no record excuses them. */
+export function serialised(reports, names = readableNames) {
+	return reports.flatMap(({ name, verbose }) => {
+		const losses = parseLosses(verbose);
+		const readable = losses.length > 0 ? names(losses.map(({ symbol }) => symbol)) : [];
+		return losses.map(({ code, reason }, i) => `${name}: ${readable[i]}: ${reason} (${code})`);
+	});
 }
 
 /** bench/ptxas.json: one line a kernel and architecture, so that a diff shows what changed. */
@@ -120,6 +130,12 @@ function main() {
 		`fintune ptxas: nvcc ${settings.version}: ${reports.length} files (${reports.filter(({ cached }) => cached).length} from the cache), ` +
 			`${all.length} kernels over all architectures, ${spilling} of them spill; compiling them takes ${Math.round(seconds)} s of one core\n`,
 	);
+	const lost = serialised(reports);
+	if (lost.length > 0)
+		return fail(
+			`ptxas serialised wgmma instructions:\n  ${lost.join("\n  ")}\n` +
+				"  Touch accumulators and operand registers only before wgmma.fence or after wgmma.wait_group, or take a smaller tile.",
+		);
 	if (!process.argv.includes("--check")) {
 		writeFileSync(recorded, render(settings.version, files));
 		process.stderr.write(`fintune ptxas: wrote ${relative(root, recorded)}\n`);
