@@ -8,7 +8,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { containmentFinder, normaliseText } from "../dist/data/decontaminate.js";
+import { containmentFinder } from "../dist/data/decontaminate.js";
+import { normaliseText } from "../dist/data/normalise.js";
 import { taskByName } from "../dist/tasks/registry.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");

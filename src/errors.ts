@@ -30,6 +30,8 @@ export const errorCatalogue = {
 	E_DATA_ROW: ExitStatus.dataError,
 	/** A data file that cannot be read as its format. */
 	E_DATA_FORMAT: ExitStatus.dataError,
+	/** A file whose content is not what its hash promised. */
+	E_CHECKSUM: ExitStatus.dataError,
 	/** No usable row is left. */
 	E_DATA_EMPTY: ExitStatus.dataError,
 	/** A prompt and answer longer than max_length under the policy "error". */
@@ -53,13 +55,21 @@ export const errorCatalogue = {
 	E_NATIVE_MISSING: ExitStatus.unavailable,
 	E_DEVICE: ExitStatus.unavailable,
 	E_OUT_OF_MEMORY: ExitStatus.unavailable,
-	/** The check of a fresh adapter's initial loss, or a loss or gradient that is not finite. */
+	/** A loss, gradient or logit that is not finite. */
 	E_NUMERIC: ExitStatus.dataError,
+	/** A loss or gradient norm above the limit set for the step. */
+	E_STEP_LIMIT: ExitStatus.dataError,
+	/** The check of a fresh adapter's initial loss: the reference is not the model below it. */
+	E_REFERENCE: ExitStatus.dataError,
 	E_CANNOT_CREATE: ExitStatus.cannotCreate,
 	E_IO: ExitStatus.ioError,
 	E_PERMISSION: ExitStatus.noPermission,
 	/** Another process holds the run folder. */
 	E_LOCKED: ExitStatus.tryAgain,
+	/** Other processes hold the memory of the GPU. */
+	E_BUSY: ExitStatus.tryAgain,
+	/** A server that cannot be reached, breaks off, or has no time. */
+	E_NETWORK: ExitStatus.tryAgain,
 	/** Stopped on request; what was finished is kept. */
 	E_ABORTED: ExitStatus.tryAgain,
 	/** An argument of a public function. */

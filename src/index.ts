@@ -21,5 +21,6 @@ export type * from "./engine/types.js";
 export { type ErrorCode, type ErrorDetails, ExitStatus, FintuneError, FintuneErrors } from "./errors.js";
 export { type LoadedPipeline, loadPipeline, parsePipeline } from "./pipeline/config.js";
 export { type PipelinePlan, planPipeline, type StagePlan } from "./pipeline/plan.js";
-export { type RunOptions, type RunResult, runPipeline, type StageSummary } from "./pipeline/runner.js";
+export { runPipeline } from "./pipeline/runner.js";
 export { type PipelineConfig, pipelineJsonSchema } from "./pipeline/schema.js";
+export type { RunOptions, RunResult, StageSummary } from "./pipeline/types.js";

@@ -14,6 +14,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   fintune::addon::init_model(env, exports);
   fintune::addon::init_trainer(env, exports);
   fintune::addon::init_gpu_info(env, exports);
+  fintune::addon::init_lock_file(env, exports);
   return exports;
 }
 

@@ -272,7 +272,6 @@ void init_model(Napi::Env env, Napi::Object exports) {
   export_function<devices>(env, exports, "devices");
   export_function<device_launches>(env, exports, "deviceLaunches");
   export_function<device_memory>(env, exports, "deviceMemory");
-  export_function<device_launches>(env, exports, "deviceLaunches");
 }
 
 }  // namespace addon

@@ -13,8 +13,9 @@ void init_kernels(Napi::Env env,
 void init_jobs(Napi::Env env, Napi::Object exports);  // jobs.cc: createJob
 void init_model(Napi::Env env,
                 Napi::Object exports);  // model.cc: openModel, planModel, cpuInfo, class NativeModel
-void init_gpu_info(Napi::Env env, Napi::Object exports);  // gpu_info.cc: gpuInfo, ...
-void init_trainer(Napi::Env env, Napi::Object exports);   // trainer.cc: class NativeTrainer
+void init_gpu_info(Napi::Env env, Napi::Object exports);   // gpu_info.cc: gpuInfo, ...
+void init_trainer(Napi::Env env, Napi::Object exports);    // trainer.cc: class NativeTrainer
+void init_lock_file(Napi::Env env, Napi::Object exports);  // lock_file.cc: lockFile
 
 }  // namespace addon
 }  // namespace fintune

@@ -24,6 +24,7 @@ Napi::Object step_object(Napi::Env env, const StepResult& r) {
   set("rewardsRejected", r.rewards_rejected);
   set("rewardsAccuracies", r.rewards_accuracies);
   set("rewardsMargins", r.rewards_margins);
+  if (r.refused) object.Set("refused", Napi::Boolean::New(env, true));
   return object;
 }
 
@@ -76,13 +77,24 @@ void TrainerWrap::Init(Napi::Env env) {
       }));
 }
 
+// {loss?, gradNorm?}; undefined: none.
+StepLimits parse_limits(const Napi::Value& value) {
+  StepLimits limits;
+  if (!value.IsObject()) return limits;
+  const Napi::Object object = value.As<Napi::Object>();
+  if (object.Has("loss")) limits.loss = to_number(object.Get("loss"), "limits.loss");
+  if (object.Has("gradNorm")) limits.grad_norm = to_number(object.Get("gradNorm"), "limits.gradNorm");
+  return limits;
+}
+
 Napi::Value TrainerWrap::Step(const Napi::CallbackInfo& info) {
   auto result = std::make_shared<StepResult>();
   return start_job(
-      info.Env(), info[3],
+      info.Env(), info[4],
       [trainer = trainer(), result, batches = parse_micro_batches(info[0]),
-       objective = parse_objective(info[1]), rate = to_number(info[2], "learningRate")](JobContext& job) {
-        *result = trainer->step(batches, objective, rate, job.aborted());
+       objective = parse_objective(info[1]), rate = to_number(info[2], "learningRate"),
+       limits = parse_limits(info[3])](JobContext& job) {
+        *result = trainer->step(batches, objective, rate, limits, job.aborted());
       },
       [result](Napi::Env env) { return step_object(env, *result); });
 }
@@ -125,7 +137,7 @@ Napi::Value TrainerWrap::Gradients(const Napi::CallbackInfo& info) {
 Napi::Value TrainerWrap::Evaluate(const Napi::CallbackInfo& info) {
   auto result = std::make_shared<StepResult>();
   return start_job(
-      info.Env(), info.Env().Undefined(),
+      info.Env(), info[2],
       [trainer = trainer(), result, batches = parse_micro_batches(info[0]),
        objective = parse_objective(info[1])](JobContext& job) {
         *result = trainer->evaluate(batches, objective, job.aborted());

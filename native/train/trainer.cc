@@ -281,11 +281,13 @@ StepResult Trainer::accumulate_scaled(const std::vector<MicroBatch>& batches, co
 }
 
 StepResult Trainer::step(const std::vector<MicroBatch>& batches, const Objective& objective,
-                         double learning_rate, const std::atomic<bool>* aborted) {
+                         double learning_rate, const StepLimits& limits, const std::atomic<bool>* aborted) {
   require(std::isfinite(learning_rate) && learning_rate >= 0, "learningRate: expected 0 or more, found ",
           learning_rate);
   const Model::Lock lock = model_->acquire(aborted);
-  const StepResult result = accumulate_scaled(batches, objective, Pass::Train, aborted);
+  StepResult result = accumulate_scaled(batches, objective, Pass::Train, aborted);
+  result.refused = result.loss > limits.loss || result.grad_norm > limits.grad_norm;
+  if (result.refused) return result;
   std::vector<AdamWTensor> tensors;
   for (const TrainedParameter& p : parameters_) {
     tensors.push_back({p.value.f32(), p.gradient.f32(), p.m, p.v, p.value.count(),

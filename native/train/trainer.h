@@ -1,6 +1,7 @@
 // One optimiser step at a time: micro-batches in, updated parameters out.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +30,7 @@ struct StepResult {
   int64_t targets = 0;   // supervised tokens
   // Means; NaN where the objective does not define them.
   double rewards_chosen = 0, rewards_rejected = 0, rewards_accuracies = 0, rewards_margins = 0;
+  bool refused = false;  // above a limit: the step was not done
 };
 
 // A parameter that trains. All f32; gradient, m and v are as large as value.
@@ -40,6 +42,12 @@ struct TrainedParameter {
   float* v;
 };
 
+// Above these a step is refused: what such a batch would do to the parameters is not undone later.
+struct StepLimits {
+  double loss = std::numeric_limits<double>::infinity();
+  double grad_norm = std::numeric_limits<double>::infinity();
+};
+
 class Trainer {
  public:
   // Trains the adapter that is on top of the stack now, or every parameter of a trainable model without
@@ -47,10 +55,10 @@ class Trainer {
   Trainer(std::shared_ptr<Model> model, const TrainerOptions& options);
 
   // One AdamW step. The loss is normalised over all micro-batches, so that their composition does not change
-  // it. On any error (Aborted; Numeric for a loss or gradient that is not finite) no parameter and no moment
-  // has changed.
+  // it. On any error (Aborted; Numeric for a loss or gradient that is not finite) and where the step is
+  // refused, no parameter and no moment has changed.
   StepResult step(const std::vector<MicroBatch>& batches, const Objective& objective, double learning_rate,
-                  const std::atomic<bool>* aborted);
+                  const StepLimits& limits, const std::atomic<bool>* aborted);
   // Loss and gradients, without dropout; afterwards parameters()[i].gradient holds them times
   // loss_scale().value(), not clipped, until the next call.
   StepResult gradients(const std::vector<MicroBatch>& batches, const Objective& objective,

@@ -7,7 +7,7 @@ import { initAdapter } from "../engine/adapter.js";
 import type { NativeDevice } from "../engine/binding.js";
 import { deviceLaunches } from "../engine/device.js";
 import { kernels } from "../engine/kernels.js";
-import { type Model, openModel, openRandomModel, planTraining } from "../engine/model.js";
+import { type Model, openModel, openRandomModel, planTraining, totalBytes } from "../engine/model.js";
 import { readModelConfig } from "../engine/model_config.js";
 import { resolveModel } from "../engine/resolve.js";
 import type { Trainer } from "../engine/trainer.js";
@@ -208,7 +208,7 @@ function openSubject(subject: Subject, open: { device: string; dtype: ComputeDty
 
 /** On the CPU the system grants what it cannot serve and ends the process later, so it is refused here. */
 function checkMemory(planned: MemoryPlan, device: NativeDevice): void {
-	const needed = total(planned);
+	const needed = totalBytes(planned);
 	const available = process.availableMemory();
 	if (device.kind !== "cpu" || needed <= available) return;
 	throw new FintuneError("E_OUT_OF_MEMORY", "the step does not fit the memory of this machine", {
@@ -217,8 +217,6 @@ function checkMemory(planned: MemoryPlan, device: NativeDevice): void {
 		hint: "lower --tokens or --micro-batch-tokens, or set --recompute full",
 	});
 }
-
-const total = (plan: MemoryPlan): number => Object.values(plan).reduce((a, b) => a + b, 0);
 
 interface Measured {
 	options: TrainBenchOptions;
@@ -273,9 +271,9 @@ function figure(measured: Measured): TrainFigure {
 		measured_copy_gbs: rounded(copied),
 		launches_per_step: launches > 0 ? launches : null,
 		planned_bytes: planned,
-		planned_total: total(planned),
+		planned_total: totalBytes(planned),
 		peak_bytes: peak,
-		peak_total: total(peak),
+		peak_total: totalBytes(peak),
 		peak_resident_bytes: measured.resident,
 		loss: ends(losses),
 		grad_norm: ends(norms),

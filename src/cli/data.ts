@@ -5,16 +5,24 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { formatTable } from "../report/table.js";
+import { fetchTask } from "../tasks/import/fetch.js";
 import { type Imported, importTask } from "../tasks/import/import.js";
 import { userDataDir } from "../tasks/import/user_folder.js";
 import { licenceNote } from "../tasks/licences.js";
 import { taskByName } from "../tasks/registry.js";
-import { printJson, terminalWidth } from "./terminal.js";
+import type { Task } from "../tasks/task.js";
+import { addDataCheck } from "./data_check.js";
+import { printJson, terminalProgress, terminalWidth } from "./terminal.js";
 
-interface ImportFlags {
-	from: string;
+const dataHelp = "where imported sets are kept (default: $FINTUNE_DATA, or the user's data folder)";
+
+interface DataFlags {
 	data?: string;
 	json?: boolean;
+}
+
+interface ImportFlags extends DataFlags {
+	from: string;
 }
 
 export function addData(program: Command): Command {
@@ -24,18 +32,42 @@ export function addData(program: Command): Command {
 		.exitOverride()
 		.description("build a task's train, valid and test rows from its original files, or from rows of the hub")
 		.requiredOption("--from <path>", "the original files: a folder, a zip archive, or files of rows")
-		.option("--data <dir>", "where imported sets are kept (default: $FINTUNE_DATA, or the user's data folder)")
+		.option("--data <dir>", dataHelp)
 		.option("--json", "one JSON document on stdout")
 		.action(async (name: string, flags: ImportFlags) => {
 			const task = taskByName(name);
-			const into = flags.data === undefined ? userDataDir() : resolve(flags.data);
-			const imported = await importTask(task, resolve(flags.from), into);
-			const note = licenceNote(task);
-			if (note !== undefined) process.stderr.write(`fintune: ${note}\n`);
-			if (flags.json) printJson({ folder: imported.folder, ...imported.manifest, differences: imported.differences });
-			else printImported(imported);
+			show(task, await importTask(task, resolve(flags.from), dataFolder(flags)), flags);
 		});
+	data
+		.command("fetch <task>")
+		.exitOverride()
+		.description("download a task's rows from the hub into its cache, and import them")
+		.option("--revision <revision>", "branch, tag or commit of the data set (default: main)")
+		.option("--data <dir>", dataHelp)
+		.option("--json", "one JSON document on stdout")
+		.action(async (name: string, flags: DataFlags & { revision?: string }) => {
+			const task = taskByName(name);
+			const { revision } = flags;
+			const progress = process.stderr.isTTY ? terminalProgress() : undefined;
+			const { downloaded, ...imported } = await fetchTask(task, dataFolder(flags), {
+				...(revision === undefined ? {} : { revision }),
+				...(progress ? { progress } : {}),
+			});
+			show(task, imported, flags, { downloaded });
+		});
+	addDataCheck(data);
 	return data;
+}
+
+const dataFolder = (flags: DataFlags): string => (flags.data === undefined ? userDataDir() : resolve(flags.data));
+
+/** The licence's note on stderr, and what was imported. */
+function show(task: Task, imported: Imported, flags: DataFlags, more: Record<string, unknown> = {}): void {
+	const note = licenceNote(task);
+	if (note !== undefined) process.stderr.write(`fintune: ${note}\n`);
+	const { folder, manifest, differences } = imported;
+	if (flags.json) printJson({ folder, ...manifest, differences, ...more });
+	else printImported(imported);
 }
 
 /** What was imported, split by split, beside the leaderboard's own counts. */

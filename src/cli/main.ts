@@ -6,17 +6,25 @@
 import { Command, CommanderError } from "commander";
 import { ExitStatus, fromSystemError } from "../errors.js";
 import { version } from "../version.js";
+import { addBaselines } from "./baselines.js";
 import { addBench } from "./bench.js";
+import { addChampion, addRollback } from "./champion.js";
+import { addCompare } from "./compare.js";
 import { addData } from "./data.js";
 import { addDoctor } from "./doctor.js";
 import { addEvaluate } from "./evaluate.js";
 import { addGenerate } from "./generate.js";
 import { addPlan } from "./plan.js";
+import { addPrune } from "./prune.js";
 import { addReport } from "./report.js";
 import { addRun } from "./run.js";
+import { addRuns } from "./runs.js";
+import { addSchedule } from "./schedule.js";
 import { addScore } from "./score.js";
+import { addStatus } from "./status.js";
 import { addTasks } from "./tasks.js";
 import { showError, showWarning } from "./terminal.js";
+import { addWatch } from "./watch.js";
 
 const program = new Command("fintune")
 	.description("LoRA fine-tuning of language models for finance, natively in Node")
@@ -25,7 +33,29 @@ const program = new Command("fintune")
 	.exitOverride()
 	.configureOutput({ writeErr: (text) => process.stderr.write(text) });
 
-for (const add of [addRun, addPlan, addScore, addGenerate, addEvaluate, addTasks, addData, addReport, addBench, addDoctor]) {
+const commands = [
+	addRun,
+	addPlan,
+	addScore,
+	addGenerate,
+	addEvaluate,
+	addBaselines,
+	addTasks,
+	addData,
+	addStatus,
+	addWatch,
+	addRuns,
+	addCompare,
+	addReport,
+	addChampion,
+	addRollback,
+	addPrune,
+	addSchedule,
+	addBench,
+	addDoctor,
+];
+
+for (const add of commands) {
 	const command = add(program);
 	command.exitOverride();
 }

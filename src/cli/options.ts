@@ -3,6 +3,7 @@
  * @module
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { parseAsOf } from "../pipeline/dates.js";
 
 /** A repeatable option. */
 export const collect = (value: string, previous: string[]): string[] => [...previous, value];
@@ -53,6 +54,13 @@ export function wholeNumber(text: string): number {
 	return value;
 }
 
+/** A length of time in seconds: 90s, 30m, 4h, 1d; a bare number counts seconds. */
+export function seconds(text: string): number {
+	const match = /^(\d+(?:\.\d+)?)([smhd]?)$/.exec(text);
+	if (!match) throw new InvalidArgumentError("Expected a time such as 90s, 30m or 4h.");
+	return Number(match[1]) * { s: 1, m: 60, h: 3600, d: 86400, "": 1 }[match[2] as "s" | "m" | "h" | "d" | ""];
+}
+
 /** A device's name; whether it is there shows when a model is opened. */
 export function device(text: string): string {
 	if (!/^(auto|cpu|cuda(:\d+)?)$/.test(text)) throw new InvalidArgumentError("Expected auto, cpu, cuda or cuda:N.");
@@ -71,3 +79,6 @@ export function oneOf(...allowed: string[]): (text: string) => string {
 		return text;
 	};
 }
+
+/** The date of a run: YYYY-MM-DD, today or yesterday. */
+export const asOfDate = (text: string): string => parseAsOf(text);

@@ -3,6 +3,7 @@
  * @module
  */
 import type { Command } from "commander";
+import { totalBytes } from "../engine/model.js";
 import type { DtypeName } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
 import { loadPipeline } from "../pipeline/config.js";
@@ -10,7 +11,7 @@ import { planPipeline } from "../pipeline/plan.js";
 import { pipelineJsonSchema } from "../pipeline/schema.js";
 import { formatBytes, formatCount, noValue } from "../report/numbers.js";
 import { formatTable } from "../report/table.js";
-import { addModelOptions, collect } from "./options.js";
+import { addModelOptions, asOfDate, collect } from "./options.js";
 import { printJson, terminalWidth } from "./terminal.js";
 
 interface PlanFlags {
@@ -21,6 +22,7 @@ interface PlanFlags {
 	threads?: number;
 	json?: boolean;
 	schema?: boolean;
+	asOf?: string;
 }
 
 export function addPlan(program: Command): Command {
@@ -29,17 +31,19 @@ export function addPlan(program: Command): Command {
 		.description("show what would run, on how many tokens, in how many bytes and steps; nothing is written")
 		.option("--set <key=value>", "override one value (repeatable)", collect, [])
 		.option("--data <dir>", "folder with task data (repeatable)", collect, [])
+		.option("--as-of <date>", "the run of this date: YYYY-MM-DD, today or yesterday", asOfDate)
 		.option("--schema", "print the JSON Schema of pipeline files, for editors, and nothing else")
 		.option("--json", "one JSON document on stdout")
-		.action(async (file: string | undefined, { set, data, json, schema, ...options }: PlanFlags) => {
+		.action(async (file: string | undefined, { set, data, json, schema, asOf, ...options }: PlanFlags) => {
 			if (schema) return printJson(pipelineJsonSchema());
 			if (file === undefined)
 				throw new FintuneError("E_USAGE", "plan needs a pipeline file", { expected: "fintune plan PIPELINE.yaml" });
-			const plan = await planPipeline(await loadPipeline(file, set), { ...options, dataDirs: data });
+			const pipeline = await loadPipeline(file, set, asOf);
+			const plan = await planPipeline(pipeline, { ...options, dataDirs: data });
 			if (json) return printJson(plan);
 			const count = (value: number | undefined): string => (value === undefined ? noValue : formatCount(value));
 			const rows = plan.stages.map((stage) => {
-				const bytes = stage.memory ? Object.values(stage.memory).reduce((a, b) => a + b, 0) : undefined;
+				const bytes = stage.memory ? totalBytes(stage.memory) : undefined;
 				const memory = bytes === undefined ? noValue : formatBytes(bytes);
 				return [
 					stage.name,
@@ -75,6 +79,7 @@ export function addPlan(program: Command): Command {
 				if (stage.until !== undefined) process.stdout.write(`${stage.name}: repeats until ${stage.until}\n`);
 				for (const note of stage.notes) process.stdout.write(`${stage.name}: ${note}\n`);
 			}
+			for (const line of plan.after) process.stdout.write(`${line}\n`);
 			process.stdout.write(`available memory: ${formatBytes(plan.memoryAvailable)}\n`);
 		});
 }

@@ -4,8 +4,9 @@
  */
 import { join } from "node:path";
 import type { Command } from "commander";
+import { reportFile } from "../pipeline/folder.js";
 import { finalTable } from "../pipeline/report.js";
-import { loadRun } from "../pipeline/run_reader.js";
+import { loadRun } from "../pipeline/runs/reader.js";
 import { printJson, terminalWidth } from "./terminal.js";
 
 export function addReport(program: Command): Command {
@@ -19,6 +20,6 @@ export function addReport(program: Command): Command {
 			await run.writeReport();
 			if (flags.json) return printJson(run.result);
 			if (run.report.evaluations.length > 0) process.stdout.write(`${finalTable(run.report, terminalWidth())}\n`);
-			process.stdout.write(`${run.report.status}: ${join(folder, "report.html")}\n`);
+			process.stdout.write(`${run.report.status}: ${join(folder, reportFile)}\n`);
 		});
 }

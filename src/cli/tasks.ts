@@ -6,6 +6,8 @@ import type { Command } from "commander";
 import { FintuneError } from "../errors.js";
 import { formatScore } from "../report/numbers.js";
 import { formatTable } from "../report/table.js";
+import { baselineCacheFolder } from "../tasks/baselines/cache.js";
+import { trivialBaselines } from "../tasks/baselines/trivial.js";
 import { categoryNames, unsupported } from "../tasks/board.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
 import { knownBaselines } from "../tasks/known_baselines.js";
@@ -39,7 +41,7 @@ export function addTasks(program: Command): Command {
 
 async function list(flags: TasksFlags): Promise<void> {
 	const dirs = taskDataDirs(flags.data);
-	const found = await Promise.all(tasks.map((task) => describe(task, dirs)));
+	const found = await Promise.all(tasks.map(async (task) => describe(task, await loadHere(task, dirs))));
 	if (flags.json) return printJson({ tasks: found, unsupported });
 	const columns = [
 		{ header: "task" },
@@ -83,32 +85,44 @@ const rowsOrStatus = ({ status, rows }: TaskSummary): string =>
 			? "importable"
 			: "from the hub (may be gated)";
 
-async function describe(task: Task, dirs: readonly string[]): Promise<TaskSummary> {
-	const rows: TaskSummary["rows"] = {};
-	let missing: string | undefined;
+/** The rows of a task that are here, and why others are not. */
+interface Here {
+	rows: Partial<Record<Split, TaskRow[]>>;
+	missing?: string;
+}
+
+async function loadHere(task: Task, dirs: readonly string[]): Promise<Here> {
+	const here: Here = { rows: {} };
 	for (const split of splits.filter((s) => task.hasSplit(s))) {
 		try {
-			rows[split] = (await task.load(split, dirs)).length;
+			here.rows[split] = await task.load(split, dirs);
 		} catch (error) {
 			if (!(error instanceof FintuneError && error.code === "E_TASK_DATA")) throw error;
-			missing = error.message;
+			here.missing = error.message;
 		}
 	}
+	return here;
+}
+
+function describe(task: Task, here: Here): TaskSummary {
+	const rows: TaskSummary["rows"] = {};
+	for (const split of splits) if (here.rows[split]) rows[split] = here.rows[split].length;
 	const { name, id, title, headline, license, board } = task;
-	const status: Status = Object.keys(rows).length > 0 ? "here" : task.hasOriginalReader ? "importable" : "hub";
+	const status: Status = Object.keys(rows).length > 0 ? "here" : task.originalFiles.length > 0 ? "importable" : "hub";
 	return {
 		...{ name, id, boardName: board.boardName, title, category: board.category, headline, rule: board.rule, license },
 		...{ hub: board.hub, aliases: board.aliases, status, rows, boardRows: board.sizes },
-		...(missing === undefined ? {} : { missing }),
+		...(here.missing === undefined ? {} : { missing: here.missing }),
 	};
 }
 
 async function show(name: string, flags: TasksFlags): Promise<void> {
 	const task = taskByName(name);
 	const dirs = taskDataDirs(flags.data);
-	const summary = await describe(task, dirs);
-	const example = await anyRow(task, dirs);
-	const baselines = await trivialScores(task, dirs);
+	const here = await loadHere(task, dirs);
+	const summary = describe(task, here);
+	const example = anyRow(here);
+	const baselines = await trivialScores(task, here, dirs);
 	const { rule, traps } = ruleOf(task);
 	const known = knownBaselines(task).filter(({ name }) => !baselines.some((measured) => measured.name === name));
 	const document = {
@@ -147,33 +161,21 @@ async function show(name: string, flags: TasksFlags): Promise<void> {
 }
 
 /** The first row of the first split that is here. */
-async function anyRow(
-	task: Task,
-	dirs: readonly string[],
-): Promise<(Pick<TaskRow, "query" | "answer"> & { split: Split }) | undefined> {
+function anyRow({ rows }: Here): (Pick<TaskRow, "query" | "answer"> & { split: Split }) | undefined {
 	for (const split of ["test", "valid", "train"] as const) {
-		const row = (await loadOrNothing(task, split, dirs))?.[0];
+		const row = rows[split]?.[0];
 		if (row) return { split, query: row.query, answer: row.answer };
 	}
 	return undefined;
 }
 
 /** What the task's trivial answers score on its test rows. */
-async function trivialScores(task: Task, dirs: readonly string[]) {
-	const [train, test] = [await loadOrNothing(task, "train", dirs), await loadOrNothing(task, "test", dirs)];
+async function trivialScores(task: Task, { rows: { test } }: Here, dirs: readonly string[]) {
 	if (!test) return [];
-	return task.floors(train ?? [], test).map(({ name, scores }) => ({
+	const { baselines } = await trivialBaselines(task, "test", test, dirs, baselineCacheFolder());
+	return baselines.map(({ name, scores }) => ({
 		name,
 		value: scores.leaderboard[task.headline] ?? null,
 		strict: scores.strict[task.headline] ?? null,
 	}));
-}
-
-async function loadOrNothing(task: Task, split: Split, dirs: readonly string[]): Promise<TaskRow[] | undefined> {
-	try {
-		return await task.load(split, dirs);
-	} catch (error) {
-		if (error instanceof FintuneError && error.code === "E_TASK_DATA") return undefined;
-		throw error;
-	}
 }

@@ -2,17 +2,28 @@
  * What all commands share in talking to people and programs: results on stdout, everything else on stderr.
  * @module
  */
-import { pino } from "pino";
 import { ExitStatus, FintuneError, FintuneErrors } from "../errors.js";
+import { logProgress, stderrLog } from "../report/log.js";
 import { createProgress, type Progress } from "../report/progress.js";
+
+/**
+ * How stderr is written: JSON log lines or text. FINTUNE_LOG says so; else it is text, but for the log of an unattended run
+ * ({@link logUnattended}), whose last line, an error, is text even then: it is for the person who has to act on it.
+ */
+const jsonLog = (): boolean => process.env.FINTUNE_LOG === "json" || (unattended && process.env.FINTUNE_LOG !== "text");
+let unattended = false;
+
+/** From now on messages, warnings and progress are JSON log lines where stderr is no terminal. */
+export function logUnattended(): void {
+	unattended = process.stderr.isTTY !== true;
+}
 
 /** Shows an error and returns the exit status. People get text; FINTUNE_LOG=json gets one log line. */
 export function showError(error: unknown): number {
 	const known = error instanceof FintuneError;
 	const status = known ? error.exitStatus : ExitStatus.software;
 	if (process.env.FINTUNE_LOG === "json") {
-		const log = pino({ base: null }, pino.destination({ fd: 2, sync: true }));
-		log.error(
+		stderrLog().error(
 			{ code: known ? error.code : "E_INTERNAL", exitStatus: status, err: known ? undefined : error },
 			(error as Error).message,
 		);
@@ -33,28 +44,15 @@ export function showError(error: unknown): number {
 /** Shows a process warning as one line; the engine's own carry a code that begins with FINTUNE_. */
 export function showWarning(warning: Error & { code?: string }): void {
 	const own = warning.code?.startsWith("FINTUNE_");
-	if (process.env.FINTUNE_LOG === "json") {
-		pino({ base: null }, pino.destination({ fd: 2, sync: true })).warn({ code: warning.code ?? warning.name }, warning.message);
+	if (jsonLog()) {
+		stderrLog().warn({ code: warning.code ?? warning.name }, warning.message);
 	} else {
 		process.stderr.write(`fintune: ${own ? "" : `${warning.name}: `}${warning.message}\n`);
 	}
 }
 
-/** Progress on stderr; JSON log lines with FINTUNE_LOG=json. */
-export function terminalProgress(): Progress {
-	if (process.env.FINTUNE_LOG !== "json") return createProgress();
-	const log = pino({ base: null }, pino.destination({ fd: 2, sync: true }));
-	let last = 0;
-	return {
-		update(update) {
-			if (performance.now() - last < 10_000 && update.step !== update.total) return;
-			last = performance.now();
-			log.info(update, "progress");
-		},
-		message: (line) => log.info(line),
-		end() {},
-	};
-}
+/** Progress on stderr. */
+export const terminalProgress = (): Progress => (jsonLog() ? logProgress(stderrLog()) : createProgress());
 
 /** One JSON document on stdout. */
 export const printJson = (value: unknown): void => {
@@ -73,9 +71,13 @@ export function stopSignal(): AbortSignal {
 	for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 		process.on(name, () => {
 			if (controller.signal.aborted) process.exit(128 + (name === "SIGINT" ? 2 : name === "SIGTERM" ? 15 : 1));
-			process.stderr.write(`\nfintune: ${name}: stopping at the next micro-batch (again: stop at once)\n`);
+			const notice = `${name}: stopping at the next micro-batch (again: stop at once)`;
+			if (jsonLog()) stderrLog().warn(notice);
+			else process.stderr.write(`\nfintune: ${notice}\n`);
 			controller.abort(
-				new FintuneError("E_ABORTED", `stopped by ${name}`, { hint: "run the same command again: finished stages are kept" }),
+				new FintuneError("E_ABORTED", `stopped by ${name}`, {
+					hint: "run the same command again: it goes on where this one stopped",
+				}),
 			);
 		});
 	}

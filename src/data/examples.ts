@@ -6,32 +6,13 @@ import { setImmediate } from "node:timers/promises";
 import { FintuneError } from "../errors.js";
 import type { ChatMessage } from "../text/chat_template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import type { Example, PairExample, SequenceExample } from "./example_types.js";
 import { type LengthPolicy, type LengthTable, limitLength } from "./lengths.js";
 import { Problems } from "./problems.js";
 import { type RawRow, type Source, sourceText } from "./readers.js";
 import { type KtoRow, type PreferenceRow, parseRow, type Row, type RowKind, type TextOrMessages } from "./rows.js";
 
-/** What training consumes. */
-export type Example = SequenceExample | PairExample;
-
-/** One sequence. `completionMask[t]` = 1: predicting token t counts; `completionMask[0]` never counts. */
-export interface SequenceExample {
-	kind: "sequence";
-	inputIds: Int32Array;
-	completionMask: Uint8Array;
-	/** KTO: is the completion desirable. */
-	label?: boolean;
-	source: Source;
-}
-
-/** One preference pair; each answer follows the same prompt. */
-export interface PairExample {
-	kind: "pair";
-	promptIds: Int32Array;
-	chosenIds: Int32Array;
-	rejectedIds: Int32Array;
-	source: Source;
-}
+export type * from "./example_types.js";
 
 export interface ExampleOptions {
 	/** Conversations: which assistant turns are supervised. Default "all". */

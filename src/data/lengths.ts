@@ -3,7 +3,7 @@
  * @module
  */
 import { FintuneError } from "../errors.js";
-import type { Example } from "./examples.js";
+import type { Example } from "./example_types.js";
 import { Problems } from "./problems.js";
 import { sourceText } from "./readers.js";
 

@@ -5,7 +5,15 @@
 import { FintuneError } from "../errors.js";
 import type { ChatMessage } from "../text/chat_template.js";
 import { type RawRow, type Source, sourceText } from "./readers.js";
-import type { KtoRow, MessagesRow, PreferenceRow, PromptCompletionRow, TextOrMessages, TokenisedRow, Unplaced } from "./rows.js";
+import type {
+	KtoRow,
+	MessagesRow,
+	PreferenceRow,
+	PromptCompletionRow,
+	TextOrMessages,
+	TokenisedRow,
+	Unplaced,
+} from "./row_types.js";
 
 type Value = Record<string, unknown>;
 

@@ -3,12 +3,12 @@
  * @module
  */
 import { existsSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { FintuneError, fromSystemError, nearestName } from "../errors.js";
 import { hashText, philox4x32 } from "../philox.js";
 import { parseLoraConfig, patternValue, peftConfig, peftRefusals } from "./adapter_config.js";
-import { readJsonObject, writeFileAtomic } from "./files.js";
+import { makeFolder, readJsonObject, writeFileAtomic } from "./files.js";
 import { type LinearName, linearModules, linearNames } from "./modules.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
 import type { Adapter, InitAdapterOptions, LoraConfig, LoraModule, ModelConfig } from "./types.js";
@@ -149,7 +149,7 @@ export async function saveAdapter(dir: string, adapter: Adapter, options: { base
 	}
 	const configFile = join(dir, "adapter_config.json");
 	try {
-		await mkdir(dir, { recursive: true });
+		await makeFolder(dir);
 		await rm(configFile, { force: true });
 	} catch (error) {
 		throw fromSystemError(error, dir);

@@ -143,6 +143,8 @@ export interface NativeStepResult {
 	rewardsRejected?: number;
 	rewardsAccuracies?: number;
 	rewardsMargins?: number;
+	/** The loss or gradient norm is above its limit; the step was not done. */
+	refused?: true;
 }
 
 export interface NativeGradients extends NativeStepResult {
@@ -170,11 +172,17 @@ export type NativeMemoryPlan = Record<string, number>;
 
 export interface NativeTrainer {
 	/** One optimiser step over the micro-batches. Resolves with E_ABORTED if stopped; nothing is changed then. */
-	step(batch: NativeMicroBatch[], objective: NativeObjective, learningRate: number, job?: NativeJob): Promise<NativeStepResult>;
+	step(
+		batch: NativeMicroBatch[],
+		objective: NativeObjective,
+		learningRate: number,
+		limits: { loss?: number; gradNorm?: number } | undefined,
+		job?: NativeJob,
+	): Promise<NativeStepResult>;
 	/** Loss and gradients without an update. */
 	gradients(batch: NativeMicroBatch[], objective: NativeObjective): Promise<NativeGradients>;
 	/** Loss only (validation). */
-	evaluate(batch: NativeMicroBatch[], objective: NativeObjective): Promise<NativeStepResult>;
+	evaluate(batch: NativeMicroBatch[], objective: NativeObjective, job?: NativeJob): Promise<NativeStepResult>;
 	/** Trained parameters (copies). lora: `<module>.lora_A.weight` and `.lora_B.weight`; full: names of the file. */
 	parameters(): NativeParameter[];
 	/** Bytes by kind that the steps so far have really taken, at their highest moment. */
@@ -307,6 +315,8 @@ export interface NativeEngine {
 	gpuInfo(measure: boolean): NativeGpuInfo;
 	/** Files that may be cuBLASLt, tried before the system's own; heeded until the first product. */
 	setProductLibraries(files: string[]): void;
+	/** The descriptor of a locked file (flock), null where somebody else holds it; errors carry an `errno`. */
+	lockFile(path: string): number | null;
 	cpuInfo(): { isa: string; isas: string[]; hasBf16: boolean; cpus: number };
 }
 /** Shapes of an adapter to plan for: module name and rank. */

@@ -16,9 +16,9 @@ export const devices = (): NativeDevice[] => nativeCall(() => engine().devices()
 /** Kernels started so far on a device; 0 where ops are plain functions. */
 export const deviceLaunches = (device: string): number => nativeCall(() => engine().deviceLaunches(device));
 
-/** Bytes of a device's own memory, free and in all; undefined where it works in the host's. */
+/** Bytes of a device's own memory, free and in all; undefined where it works in the host's (the CPU: without the addon). */
 export const deviceMemory = (device: string): { free: number; total: number } | undefined =>
-	nativeCall(() => engine().deviceMemory(device)) ?? undefined;
+	device === "cpu" ? undefined : (nativeCall(() => engine().deviceMemory(device)) ?? undefined);
 
 /** What this build and this machine have of CUDA. `measure` opens every GPU to learn its free memory. */
 export const gpuInfo = (measure = false): NativeGpuInfo => nativeCall(() => engine().gpuInfo(measure));

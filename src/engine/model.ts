@@ -127,3 +127,6 @@ export async function planTraining(model: string | ModelConfig, options: PlanTra
 	const init = { config, device: device.name, compute, threads: threadCount(options.threads), trainable: !lora };
 	return nativeCall(() => engine().planModel(init, trainer, stack, ...planArguments(options.shape)));
 }
+
+/** Bytes of a plan over all kinds. */
+export const totalBytes = (plan: MemoryPlan): number => Object.values(plan).reduce((a, b) => a + b, 0);

@@ -3,11 +3,12 @@
  * downloaded.
  * @module
  */
-import { existsSync, readFileSync, statSync } from "node:fs";
-import { homedir } from "node:os";
+import { existsSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { FintuneError } from "../errors.js";
 import { packageRoot } from "../version.js";
+import { expandHome } from "./files.js";
+import { cachedCommit, type Environment, hubCache, isRevision, repositoryFolder, snapshotFolder } from "./hub_cache.js";
 import { hasWeights } from "./weight_files.js";
 
 export interface ResolvedModel {
@@ -19,12 +20,6 @@ export interface ResolvedModel {
 	hasWeights: boolean;
 }
 
-/** The folder of the hub cache, by the environment variables of huggingface_hub. */
-export function hubCache(env: Readonly<Record<string, string | undefined>> = process.env): string {
-	const home = env.HF_HOME || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
-	return env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE || join(home, "hub");
-}
-
 const found = (dir: string, label: string): ResolvedModel => ({ dir, label, hasWeights: hasWeights(dir) });
 
 const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
@@ -34,13 +29,9 @@ const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: fal
  * @param from the folder that relative paths start at
  * @throws FintuneError E_NOT_FOUND that says where was looked and how to get the model
  */
-export function resolveModel(
-	name: string,
-	from: string = process.cwd(),
-	env: Readonly<Record<string, string | undefined>> = process.env,
-): ResolvedModel {
+export function resolveModel(name: string, from: string = process.cwd(), env: Environment = process.env): ResolvedModel {
 	if (name === "") throw new FintuneError("E_NOT_FOUND", "no model is named", { expected: "a folder, a hub id, or tiny" });
-	const path = resolve(from, name.replace(/^~(?=$|\/)/, homedir()));
+	const path = resolve(from, expandHome(name));
 	if (isFolder(path)) return found(path, basename(path));
 	if (name === "tiny") {
 		const dir = join(packageRoot, "models", "tiny");
@@ -53,21 +44,18 @@ export function resolveModel(
 	const hub = /^([\w.-]+\/[\w.-]+)(?:@([\w./-]+))?$/.exec(name);
 	const [, id, revision = "main"] = hub ?? [];
 	const looksLikePath = /^[./~]/.test(name) || name.endsWith("/");
-	if (id === undefined || looksLikePath || revision.split("/").includes("..")) {
+	if (id === undefined || looksLikePath || !isRevision(revision)) {
 		throw new FintuneError("E_NOT_FOUND", "no such model", {
 			where: path,
 			expected: "a folder with config.json, a hub id such as Qwen/Qwen2.5-1.5B-Instruct, or tiny",
 			found: existsSync(path) ? "a file" : "nothing at this path",
 		});
 	}
-	const cache = hubCache(env);
-	const repository = join(cache, `models--${id.replace("/", "--")}`);
-	const ref = join(repository, "refs", revision);
-	const commit = existsSync(ref) ? readFileSync(ref, "utf8").trim() : revision;
-	const snapshot = join(repository, "snapshots", commit);
+	const repository = repositoryFolder(hubCache(env), "model", id);
+	const snapshot = snapshotFolder(repository, cachedCommit(repository, revision));
 	if (isFolder(snapshot)) return found(snapshot, id);
 	throw new FintuneError("E_NOT_FOUND", `the model ${id} is not on this machine`, {
 		where: isFolder(repository) ? `${repository} (revision ${revision})` : repository,
-		hint: `fintune downloads nothing by itself: \`hf download ${id}\` puts it there, or pass the folder of a copy`,
+		hint: `fintune downloads no model: \`hf download ${id}\` puts it there, or pass the folder of a copy`,
 	});
 }

@@ -2,10 +2,10 @@
  * A whole model as a Hugging Face folder: trained parameters with the config, tokenizer and template of their base.
  * @module
  */
-import { copyFile, mkdir, readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fromSystemError } from "../errors.js";
-import { readJsonObject, writeFileAtomic } from "./files.js";
+import { makeFolder, readJsonObject, writeFileAtomic } from "./files.js";
 import type { Model } from "./model.js";
 import { writeSafetensors } from "./safetensors.js";
 import type { NamedTensor } from "./types.js";
@@ -21,9 +21,9 @@ const companions =
  */
 export async function saveModel(model: Model, parameters: readonly NamedTensor[], dir: string): Promise<void> {
 	try {
-		await mkdir(dir, { recursive: true });
+		await makeFolder(dir);
 		for (const name of (await readdir(model.dir)).filter((n) => companions.test(n)).sort()) {
-			await copyFile(join(model.dir, name), join(dir, name));
+			await writeFileAtomic(join(dir, name), [await readFile(join(model.dir, name))]);
 		}
 	} catch (error) {
 		throw fromSystemError(error, dir);

@@ -7,13 +7,14 @@ import { moduleOfTensor, saveAdapter } from "./adapter.js";
 import { lossAtMarginZero, nativeMicroBatches, nativeObjective, usesReference, withMismatchedRows } from "./batches.js";
 import type { NativeParameter, NativeTrainer, NativeTrainerInit } from "./binding.js";
 import { nativeCall, runJob } from "./job.js";
-import type { Model } from "./loaded_model.js";
 import type {
 	Adapter,
 	GradientsResult,
 	MemoryPlan,
 	NamedTensor,
 	OptimizerState,
+	Score,
+	ScoreOptions,
 	ScoreRow,
 	StepOptions,
 	StepResult,
@@ -59,6 +60,17 @@ export function nativeTrainerInit(
 	return init;
 }
 
+/** What a trainer needs of the model that it trains. */
+interface TrainedModel {
+	readonly adapterCount: number;
+	readonly config: { vocabSize: number; maxPositions: number };
+	readonly dtype: string;
+	readonly label: string;
+	score(rows: readonly ScoreRow[], options: ScoreOptions): Promise<Score[]>;
+	/** The trainer is disposed of; this is what it has made of the top adapter. */
+	trainerEnds(trainer: Trainer, top: Adapter): void;
+}
+
 /**
  * Trains the top adapter of a model's stack, or all parameters of a model opened as trainable. Made by
  * {@link Model.createTrainer}; the model generates and scores with the weights as they stand after each step.
@@ -66,7 +78,7 @@ export function nativeTrainerInit(
 export class Trainer {
 	/** "lora": the top adapter; "full": every parameter. */
 	readonly parametersKind: "lora" | "full";
-	readonly #model: Model;
+	readonly #model: TrainedModel;
 	readonly #native: NativeTrainer;
 	readonly #dropout: number;
 	/** Adapter as it stood when the trainer was made: names, ranks and scales of the top. */
@@ -76,7 +88,7 @@ export class Trainer {
 	#disposed = false;
 
 	/** @internal */
-	constructor(model: Model, native: NativeTrainer, init: NativeTrainerInit, top: Adapter | undefined) {
+	constructor(model: TrainedModel, native: NativeTrainer, init: NativeTrainerInit, top: Adapter | undefined) {
 		this.#model = model;
 		this.#native = native;
 		this.#dropout = init.dropout;
@@ -91,7 +103,7 @@ export class Trainer {
 	 * Reference log-probabilities that a batch lacks are computed by the stack without its top ({@link withReference}
 	 * computes them once for many epochs). On the first step of a fresh adapter a loss with a reference must have its
 	 * value of margin zero ({@link checkInitialLoss}).
-	 * @throws FintuneError E_ABORTED (nothing has changed then), E_NUMERIC, E_ARGUMENT, E_OUT_OF_MEMORY
+	 * @throws FintuneError E_ABORTED, E_NUMERIC, E_STEP_LIMIT, E_OUT_OF_MEMORY (nothing has changed then), E_REFERENCE, E_ARGUMENT
 	 */
 	async step(batch: TrainingBatch, options: StepOptions): Promise<StepResult> {
 		if (!(Number.isFinite(options.learningRate) && options.learningRate >= 0)) {
@@ -99,9 +111,18 @@ export class Trainer {
 		}
 		const ready = await this.withReference(batch, options);
 		const micro = nativeMicroBatches(ready, this.#limits());
-		const result = await runJob(options.signal, (job) =>
-			this.#native.step(micro, nativeObjective(ready), options.learningRate, job),
+		const { refused, ...result } = await runJob(options.signal, (job) =>
+			this.#native.step(micro, nativeObjective(ready), options.learningRate, options.limits, job),
 		);
+		if (refused) {
+			const { loss, gradNorm } = options.limits ?? {};
+			throw new FintuneError("E_STEP_LIMIT", "the step was refused, nothing was changed", {
+				expected: [loss && `a loss of at most ${loss}`, gradNorm && `a gradient norm of at most ${gradNorm}`]
+					.filter(Boolean)
+					.join(", "),
+				found: `loss ${result.loss}, gradient norm ${result.gradNorm}`,
+			});
+		}
 		const first = this.#steps++ === 0;
 		if (first && this.#fresh && this.#dropout === 0) this.checkInitialLoss(ready, result.loss);
 		return result;
@@ -116,10 +137,11 @@ export class Trainer {
 		return { ...result, gradients: result.gradients.map((g) => this.#published(g)) };
 	}
 
-	/** Loss (and rewards) without gradients or dropout: validation. */
-	async evaluate(batch: TrainingBatch): Promise<StepResult> {
-		const ready = await this.withReference(batch);
-		return nativeCall(() => this.#native.evaluate(nativeMicroBatches(ready, this.#limits()), nativeObjective(ready)));
+	/** Loss (and rewards) without gradients or dropout: validation. @throws FintuneError E_ABORTED */
+	async evaluate(batch: TrainingBatch, options: StopOptions = {}): Promise<StepResult> {
+		const ready = await this.withReference(batch, options);
+		const micro = nativeMicroBatches(ready, this.#limits());
+		return runJob(options.signal, (job) => this.#native.evaluate(micro, nativeObjective(ready), job));
 	}
 
 	/**
@@ -178,14 +200,14 @@ export class Trainer {
 	 * The rule of a fresh adapter: with B = 0 and no dropout, policy and reference are the same model, so a loss with a
 	 * reference has its value of margin zero (sigmoid: ln 2) within 1e-5 in f32 and 1e-2 in bf16. Anything else means
 	 * that the reference is not the model under the adapter. {@link step} applies it by itself on the first step.
-	 * @throws FintuneError E_NUMERIC
+	 * @throws FintuneError E_REFERENCE
 	 */
 	checkInitialLoss(batch: TrainingBatch, loss: number): void {
 		const expected = lossAtMarginZero(batch);
 		if (expected === undefined) return;
 		const tolerance = (this.#model.dtype === "f32" ? 1e-5 : 1e-2) * Math.max(1, expected);
 		if (Math.abs(loss - expected) <= tolerance) return;
-		throw new FintuneError("E_NUMERIC", "a fresh adapter does not start at the loss of margin zero", {
+		throw new FintuneError("E_REFERENCE", "a fresh adapter does not start at the loss of margin zero", {
 			expected: `${expected} +- ${tolerance}`,
 			found: String(loss),
 			hint: "the reference log-probabilities belong to another model, other adapters, other rows or another dtype",

@@ -265,6 +265,8 @@ export type TrainingBatch = SftBatch | PreferenceBatch | KtoBatch;
 
 export interface StepOptions extends StopOptions {
 	learningRate: number;
+	/** A step whose loss, or whose gradient norm before clipping, is above these ends in E_STEP_LIMIT and changes nothing. */
+	limits?: { loss?: number; gradNorm?: number };
 }
 export interface StepResult {
 	loss: number;

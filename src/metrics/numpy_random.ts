@@ -4,6 +4,7 @@
  * @module
  */
 import { MersenneTwister } from "./mersenne_twister.js";
+import { shuffleBy } from "./random.js";
 
 /** `numpy.random.RandomState(seed)`. */
 export class NumpyRandom {
@@ -28,12 +29,10 @@ export class NumpyRandom {
 /** `numpy.random.RandomState(seed).permutation(n)`. */
 export function numpyPermutation(n: number, seed: number): number[] {
 	const random = new NumpyRandom(seed);
-	const order = Array.from({ length: n }, (_, i) => i);
-	for (let i = n - 1; i > 0; i--) {
-		const j = random.upTo(i);
-		[order[i], order[j]] = [order[j] as number, order[i] as number];
-	}
-	return order;
+	return shuffleBy(
+		Array.from({ length: n }, (_, i) => i),
+		(bound) => random.upTo(bound - 1),
+	);
 }
 
 /** What scikit-learn's `train_test_split(items, test_size=testSize, random_state=seed)` gives. */

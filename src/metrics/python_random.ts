@@ -3,6 +3,7 @@
  * @module
  */
 import { MersenneTwister } from "./mersenne_twister.js";
+import { shuffleBy } from "./random.js";
 
 /**
  * The order in which `random.Random(seed).shuffle` leaves 0..n-1 (CPython since 3.2).
@@ -17,10 +18,8 @@ export function pythonShuffle(n: number, seed: number): number[] {
 			if (value < bound) return value;
 		}
 	};
-	const order = Array.from({ length: n }, (_, i) => i);
-	for (let i = n - 1; i > 0; i--) {
-		const j = below(i + 1);
-		[order[i], order[j]] = [order[j] as number, order[i] as number];
-	}
-	return order;
+	return shuffleBy(
+		Array.from({ length: n }, (_, i) => i),
+		below,
+	);
 }

@@ -72,15 +72,9 @@ export class SeededRandom {
 		}
 	}
 
-	/** Shuffles in place (Fisher-Yates, from the end) and returns its argument. */
+	/** Shuffles in place and returns its argument. */
 	shuffle<T>(items: T[]): T[] {
-		for (let i = items.length - 1; i > 0; i--) {
-			const j = this.below(i + 1);
-			const held = items[i] as T;
-			items[i] = items[j] as T;
-			items[j] = held;
-		}
-		return items;
+		return shuffleBy(items, (bound) => this.below(bound));
 	}
 }
 
@@ -88,4 +82,15 @@ function checkedBound(n: number): number {
 	const bound = n >>> 0;
 	if (bound === 0 || bound !== n) throw new RangeError(`a bound is an integer in 1..2^32-1, found ${n}`);
 	return bound;
+}
+
+/** Shuffles in place (Fisher-Yates, from the end) by draws of others, `below(bound)` in 0..bound - 1; returns its argument. */
+export function shuffleBy<T>(items: T[], below: (bound: number) => number): T[] {
+	for (let i = items.length - 1; i > 0; i--) {
+		const j = below(i + 1);
+		const held = items[i] as T;
+		items[i] = items[j] as T;
+		items[j] = held;
+	}
+	return items;
 }

@@ -7,8 +7,9 @@ import { FintuneError, nearestName } from "../errors.js";
 import type { DataSource, DpoConfig, EvaluateConfig, StageConfig } from "../stages/schema.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Task } from "../tasks/task.js";
-import { type MetricReference, parseCondition, references } from "./conditions.js";
+import { type MetricReference, parseCondition, parseReference, references } from "./conditions.js";
 import type { Path } from "./explain.js";
+import type { PromoteConfig } from "./schema.js";
 
 /** A stage that the schema refused: its name is known, and nothing more is said about what refers to it. */
 export interface BrokenStage {
@@ -19,7 +20,7 @@ export type CheckedStage = { config: StageConfig } | { broken: BrokenStage };
 
 /** Metrics of a whole stage, by its type; those of one task are the task's own. */
 const stageMetrics: Record<StageConfig["type"], readonly string[]> = {
-	evaluate: ["overlong"],
+	evaluate: ["overlong", "repetition"],
 	synthesize: ["texts", "kept", "agreement", "unread", "overlong"],
 	pretrain: ["loss", "steps", "kept_step", "eval_loss"],
 	sft: ["loss", "steps", "kept_step", "eval_loss"],
@@ -36,12 +37,19 @@ interface Details {
  * Every finding about the stages together.
  * @param adapters how many adapters lie on the model before the first stage
  * @param where file:line:column of a path
+ * @param promote as far as the schema takes it
  */
-export function crossChecks(stages: readonly CheckedStage[], adapters: number, where: (path: Path) => string): FintuneError[] {
+export function crossChecks(
+	stages: readonly CheckedStage[],
+	adapters: number,
+	where: (path: Path) => string,
+	promote?: PromoteConfig,
+): FintuneError[] {
 	const checks = new Checks(where, adapters);
 	stages.forEach((stage, index) => {
 		checks.stage(stage, index);
 	});
+	if (promote) checks.promote(promote);
 	return checks.errors;
 }
 
@@ -63,6 +71,19 @@ class Checks {
 		if (name !== undefined && this.#earlier.has(name)) this.#report(at("name"), `two stages are called "${name}"`);
 		if ("config" in stage) this.#config(stage.config, at);
 		if (name !== undefined) this.#earlier.set(name, stage);
+	}
+
+	/** A promotion is a gate: it may read test splits. */
+	promote({ metric }: PromoteConfig): void {
+		const path = ["promote", "metric"];
+		const reference = parseReference(metric);
+		const source = this.#earlierStage(reference.stage, path);
+		if (source) this.#metric(source, reference, path);
+		if (["overlong", "repetition"].includes(reference.metric)) {
+			this.#report(path, `${reference.metric} is no score of a task, and is not tested`, {
+				hint: "make it a gate: of an evaluate stage",
+			});
+		}
 	}
 
 	#report(path: Path, message: string, details: Details = {}): void {
@@ -182,7 +203,7 @@ class Checks {
 			return;
 		}
 		const names = Object.keys(found.metrics);
-		const known = [...names, ...names.map((name) => `strict_${name}`), "overlong"];
+		const known = [...names, ...names.map((name) => `strict_${name}`), "overlong", "repetition"];
 		if (!known.includes(metric)) this.#unknownMetric(path, `task ${found.name} has no metric "${metric}"`, metric, known, "");
 	}
 

@@ -42,9 +42,13 @@ function parseOperand(text: string, condition: string): Operand {
 	}
 	const number = Number(text);
 	if (!Number.isNaN(number)) return { value: number };
-	const parts = text.split(".");
-	const [stage, second, third] = parts as [string, string, string | undefined];
-	return { reference: third === undefined ? { stage, metric: second } : { stage, task: second, metric: third } };
+	return { reference: parseReference(text) };
+}
+
+/** The parts of stage.metric or stage.task.metric. */
+export function parseReference(text: string): MetricReference {
+	const [stage, second, third] = text.split(".") as [string, string, string | undefined];
+	return third === undefined ? { stage, metric: second } : { stage, task: second, metric: third };
 }
 
 /** Reads a condition. @throws FintuneError E_CONFIG that shows what was expected */

@@ -3,25 +3,29 @@
  * (names, references, test splits). All errors are collected and shown at once with file:line:column.
  * @module
  */
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { dirname, isAbsolute, resolve } from "node:path";
-import { type Document, isCollection, isNode, LineCounter, type Node, parseDocument } from "yaml";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { type Document, isCollection, isNode, isPair, isSeq, LineCounter, type Node, parseDocument, visit } from "yaml";
 import { FintuneError, FintuneErrors, fromSystemError } from "../errors.js";
 import { stageSchema } from "../stages/schema.js";
 import { type CheckedStage, crossChecks } from "./checks.js";
 import { explainIssues, type Path } from "./explain.js";
 import { applyOverride } from "./overrides.js";
-import { type PipelineConfig, pipelineSchema } from "./schema.js";
+import { type PipelineConfig, pipelineSchema, promoteSchema } from "./schema.js";
+import type { RunOptions } from "./types.js";
 
 export interface LoadedPipeline {
 	config: PipelineConfig;
 	/** The file, and the folder its relative paths start from. */
 	file: string;
 	folder: string;
+	/** The date that the run belongs to, YYYY-MM-DD; `${as_of}` in the file stands for it. */
+	asOf?: string;
 }
 
 /** Reads and checks a pipeline file. @throws FintuneErrors E_CONFIG with every error found; E_NOT_FOUND */
-export async function loadPipeline(file: string, overrides: readonly string[] = []): Promise<LoadedPipeline> {
+export async function loadPipeline(file: string, overrides: readonly string[] = [], asOf?: string): Promise<LoadedPipeline> {
 	let bytes: Buffer;
 	try {
 		bytes = await readFile(file);
@@ -34,11 +38,11 @@ export async function loadPipeline(file: string, overrides: readonly string[] = 
 	} catch (error) {
 		throw new FintuneError("E_CONFIG", "is not valid UTF-8", { where: file, expected: "a YAML file", cause: error });
 	}
-	return parsePipeline(text, file, overrides);
+	return parsePipeline(text, file, overrides, asOf);
 }
 
 /** As {@link loadPipeline}, for a text that was read already. `file` is used in messages and for relative paths. */
-export function parsePipeline(text: string, file: string, overrides: readonly string[] = []): LoadedPipeline {
+export function parsePipeline(text: string, file: string, overrides: readonly string[] = [], asOf?: string): LoadedPipeline {
 	const lines = new LineCounter();
 	const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: true });
 	if (document.errors.length > 0) {
@@ -63,6 +67,7 @@ export function parsePipeline(text: string, file: string, overrides: readonly st
 		const { line, col } = lines.linePos(offset);
 		return `${file}:${line}:${col}`;
 	};
+	const dateErrors = fillInDate(document, asOf, where);
 	let raw: unknown;
 	try {
 		raw = document.toJS();
@@ -79,15 +84,59 @@ export function parsePipeline(text: string, file: string, overrides: readonly st
 	}
 	const parsed = pipelineSchema.safeParse(raw);
 	const errors = [
+		...dateErrors,
 		...(parsed.success ? [] : explainIssues(parsed.error.issues, raw, where)),
 		...crossChecks(
 			checkedStages(raw),
 			Array.isArray((raw as { adapters?: unknown }).adapters) ? (raw as { adapters: unknown[] }).adapters.length : 0,
 			where,
+			promoteSchema.safeParse((raw as { promote?: unknown }).promote).data,
 		),
 	];
 	if (!parsed.success || errors.length > 0) throw new FintuneErrors(errors);
-	return { config: parsed.data, file, folder: dirname(resolve(file)) };
+	return { config: parsed.data, file, folder: dirname(resolve(file)), ...(asOf === undefined ? {} : { asOf }) };
+}
+
+const asOfVariable = "${as_of}";
+
+/** Puts the run's date in the place of `${as_of}`, wherever a text of the file has it. */
+function fillInDate(document: Document, asOf: string | undefined, where: (path: Path) => string): FintuneError[] {
+	const errors: FintuneError[] = [];
+	visit(document, {
+		Scalar(_, node, ancestors) {
+			if (typeof node.value !== "string" || !node.value.includes(asOfVariable)) return;
+			if (asOf !== undefined) node.value = node.value.replaceAll(asOfVariable, asOf);
+			else {
+				errors.push(
+					new FintuneError("E_CONFIG", `has ${asOfVariable}, but the run has no date`, {
+						where: where(pathOf(node, ancestors)),
+						hint: "say which, e.g. --as-of today",
+					}),
+				);
+			}
+		},
+	});
+	return errors;
+}
+
+/** Keys and indices that lead to a node. */
+function pathOf(node: Node, ancestors: readonly unknown[]): Path {
+	const path: Path = [];
+	ancestors.forEach((ancestor, i) => {
+		const below = ancestors[i + 1] ?? node;
+		if (isPair(ancestor)) path.push(String(ancestor.key));
+		else if (isSeq(ancestor)) path.push(ancestor.items.indexOf(below));
+	});
+	return path;
+}
+
+/** Where the runs of a pipeline lie: runs/NAME below the working folder unless told otherwise. */
+export const runsFolder = ({ config }: Pick<LoadedPipeline, "config">, out?: string): string => out ?? join("runs", config.name);
+
+/** Where a run lies: in the pipeline's folder of runs, and with a date in DATE below it. */
+export function runFolder(pipeline: Pick<LoadedPipeline, "config" | "asOf">, out?: string): string {
+	const runs = runsFolder(pipeline, out);
+	return pipeline.asOf === undefined ? runs : join(runs, pipeline.asOf);
 }
 
 /** A path of the pipeline file, relative to the file's folder. */
@@ -119,4 +168,22 @@ function offsetOf(document: Document, path: Path): number | undefined {
 		if (isNode(node) && node.range) return node.range[0];
 	}
 	return undefined;
+}
+
+/** The config with everything the command line decided. */
+export function resolvedConfig(pipeline: LoadedPipeline, options: Pick<RunOptions, "device" | "dtype" | "threads">) {
+	const { config } = pipeline;
+	return {
+		...config,
+		device: options.device ?? config.device,
+		dtype: (options.dtype ?? config.dtype) as typeof config.dtype,
+		threads: options.threads ?? config.threads,
+	};
+}
+
+/** `model:` is a path relative to the file where such a folder exists there, else a name for the engine to resolve. */
+export function modelPath(pipeline: LoadedPipeline): string {
+	const { model } = pipeline.config;
+	const beside = resolvePath(pipeline, model);
+	return existsSync(beside) ? beside : model;
 }

@@ -92,11 +92,15 @@ export function explainIssues(issues: readonly z.core.$ZodIssue[], raw: unknown,
 	});
 }
 
-const weight = (issues: readonly z.core.$ZodIssue[]): number =>
-	issues.reduce(
-		(sum, i) => sum + (i.code === "unrecognized_keys" ? 1 : i.code === "invalid_type" && i.message.includes("undefined") ? 3 : 2),
-		0,
-	);
+const weight = (issues: readonly z.core.$ZodIssue[]): number => issues.reduce((sum, issue) => sum + weightOf(issue), 0);
+
+function weightOf({ code, path, message }: z.core.$ZodIssue): number {
+	if (code === "unrecognized_keys") return 1;
+	if (code !== "invalid_type") return 2;
+	// The whole is of another kind: text where an object is meant.
+	if (path.length === 0) return 10;
+	return message.includes("undefined") ? 3 : 2;
+}
 
 function readablePath(path: Path, raw: unknown): string {
 	return path

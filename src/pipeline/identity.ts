@@ -6,12 +6,15 @@ import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expandPattern } from "../data/glob.js";
-import { nativeFile } from "../engine/native.js";
+import { hashFile } from "../engine/files.js";
 import { fromSystemError } from "../errors.js";
-import { hashFile } from "../stages/files.js";
+import { corpusRows, LeakCheck } from "../stages/leaks.js";
+import type { Manifest } from "../stages/manifest.js";
 import type { StageConfig } from "../stages/schema.js";
+import { leaksOfFiles } from "../stages/training_data.js";
+import { loadIfHere } from "../tasks/held_out.js";
 import { taskByName } from "../tasks/registry.js";
-import type { Split } from "../tasks/task.js";
+import type { Split, TaskRow } from "../tasks/task.js";
 import { codeIdentity } from "../version.js";
 
 /** sha256 over a JSON value with sorted keys, hex. */
@@ -50,10 +53,12 @@ export class InputHasher {
 	readonly #seen = new Map<string, Promise<string>>();
 	readonly #dataDirs: readonly string[];
 	readonly #resolve: (path: string) => string;
+	readonly #leaks: LeakCheck;
 
-	constructor(dataDirs: readonly string[], resolve: (path: string) => string) {
+	constructor(dataDirs: readonly string[], resolve: (path: string) => string, leaks = new LeakCheck(dataDirs)) {
 		this.#dataDirs = dataDirs;
 		this.#resolve = resolve;
+		this.#leaks = leaks;
 	}
 
 	#once(key: string, make: () => Promise<string>): Promise<string> {
@@ -78,24 +83,53 @@ export class InputHasher {
 	task(name: string, split: Split): Promise<string> {
 		return this.#once(`task ${name} ${split}`, async () => {
 			const rows = await taskByName(name).load(split, this.#dataDirs);
-			return hashJson(rows.map(({ query, answer, doc }) => [query, answer, doc]));
+			return hashRows(rows);
 		});
 	}
 
-	/** Hashes of everything a stage reads, apart from the model. */
-	async inputs(stage: StageConfig): Promise<unknown[]> {
+	/** What an evaluation's trivial baselines and its few-shot examples come from; empty where such rows are not there. */
+	async learntFrom(name: string, split: Split, shots: number): Promise<string> {
+		const parts: string[] = [];
+		for (const from of split === "test" ? (["train", "valid"] as const) : (["train"] as const)) {
+			const part = shots > 0 ? await this.task(name, from) : await loadIfHere(() => this.task(name, from));
+			if (part !== undefined) parts.push(part);
+		}
+		return hashJson(parts);
+	}
+
+	async #dropped(leaks: Promise<ReadonlyMap<number, unknown>>): Promise<string> {
+		return hashJson([...(await leaks).keys()]);
+	}
+
+	/** The rows of a task's split that are trained on: other test sets, other rows. */
+	trainedRows(name: string, split: Split, allowLeaks: boolean): Promise<string> {
+		return this.#once(`trained ${name} ${split} ${allowLeaks}`, async () => {
+			const { rows, leaks } = await this.#leaks.taskRows(taskByName(name), split);
+			return hashRows(allowLeaks ? rows : rows.filter((row) => !leaks.has(row)));
+		});
+	}
+
+	/**
+	 * Hashes of everything a stage reads, apart from the model. Test sets count by the rows that they keep from training,
+	 * so that one more of them does not repeat a training that it does not change.
+	 * @param stageFolder newest finished folder of an earlier stage
+	 */
+	async inputs(stage: StageConfig, stageFolder: (stage: string) => string): Promise<unknown[]> {
 		const wanted: Promise<string>[] = [];
 		if (stage.type === "evaluate") {
 			for (const name of stage.tasks) {
-				wanted.push(this.task(name, stage.split));
-				if (taskByName(name).hasSplit("train")) wanted.push(this.task(name, "train"));
+				wanted.push(this.task(name, stage.split), this.learntFrom(name, stage.split, stage.num_fewshot));
 			}
 		} else if (stage.type === "synthesize") {
-			wanted.push(stage.corpus === undefined ? this.task(stage.task, "train") : this.files(stage.corpus));
+			const { corpus, allow_leaks: allowed } = stage;
+			wanted.push(corpus === undefined ? this.trainedRows(stage.task, "train", allowed) : this.files(corpus));
+			if (corpus !== undefined && !allowed) wanted.push(this.#dropped(this.#leaks.files(this.#resolve(corpus), corpusRows)));
 		} else {
 			for (const source of stage.data) {
-				if ("task" in source) wanted.push(this.task(source.task, source.split));
+				if ("task" in source) wanted.push(this.trainedRows(source.task, source.split, stage.allow_leaks));
 				if ("path" in source) wanted.push(this.files(source.path));
+				if ("task" in source || stage.allow_leaks) continue;
+				wanted.push(this.#dropped(leaksOfFiles(this.#leaks, stage, source, { resolvePath: this.#resolve, stageFolder })));
 			}
 			const validation = stage.validation;
 			if (validation?.path) wanted.push(this.files(validation.path));
@@ -108,17 +142,15 @@ export class InputHasher {
 	}
 }
 
-/** Hash of the addon that would be loaded; empty where there is none. */
-export async function addonIdentity(): Promise<string> {
-	const file = nativeFile();
-	return file === undefined ? "" : hashFile(file);
-}
+const hashRows = (rows: readonly TaskRow[]): string => hashJson(rows.map(({ query, answer, doc }) => [query, answer, doc]));
 
 /** What a stage's identity is made of besides its own config. */
 export interface IdentityParts {
 	stage: StageConfig;
 	seed: number;
 	dtype: string;
+	/** The date that the run belongs to. */
+	asOf?: string;
 	device: string;
 	/** Hash of the addon's bytes: other arithmetic, other result. */
 	addon: string;
@@ -131,9 +163,28 @@ export interface IdentityParts {
 	from: readonly string[];
 }
 
-/** The identity of a stage: equal parts, equal result. Conditions and gates decide whether it runs, not what it makes. */
-export function stageIdentity(parts: IdentityParts): string {
-	const { when: _when, ...stage } = parts.stage as StageConfig & { until?: string; max_iterations?: number; gate?: string };
+/** The identity of a stage: equal parts, equal result. */
+export const stageIdentity = (parts: IdentityParts): string =>
+	hashJson({ ...parts, stage: workOf(parts.stage), code: codeIdentity() });
+
+/**
+ * What an interrupted stage can go on with: the same work on the same content, whichever build and device began it.
+ * @param parts hashes of the content of model, stack and earlier stages, where the identity has that of their stages
+ */
+export const workIdentity = ({ stage, ...parts }: Omit<IdentityParts, "addon" | "device">): string =>
+	hashJson({ ...parts, stage: workOf(stage) });
+
+/** Whether a file of a finished stage is there for later ones: no record, no measured times. */
+export const isContent = (file: string): boolean => !/^((stage|started)\.json|metrics\.jsonl|tensorboard\/.*)$/.test(file);
+
+/** Hash over the files that a finished stage leaves for later ones. */
+export const contentIdentity = ({ files }: Manifest): string =>
+	hashJson(Object.entries(files).filter(([file]) => isContent(file)));
+
+/** The part of a stage's config that decides what it makes; conditions, gates and checkpoints do not. */
+function workOf(config: StageConfig): object {
+	const { when: _when, ...stage } = config as StageConfig & Record<string, unknown>;
 	const { until: _until, max_iterations: _iterations, gate: _gate, ...work } = stage;
-	return hashJson({ ...parts, stage: work, code: codeIdentity() });
+	const { save_steps: _steps, save_minutes: _minutes, save_total_limit: _limit, ...rest } = work;
+	return rest;
 }

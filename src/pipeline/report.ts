@@ -7,8 +7,8 @@ import { evaluationTable } from "../report/table.js";
 import type { RunReport } from "../report/types.js";
 import { version } from "../version.js";
 import type { StageRecord } from "./folder.js";
-import type { RunResult } from "./runner.js";
 import type { PipelineConfig } from "./schema.js";
+import type { RunResult } from "./types.js";
 
 /** A repetition is shown under its own name. */
 const label = (record: Pick<StageRecord, "name" | "iteration">): string =>
@@ -16,7 +16,7 @@ const label = (record: Pick<StageRecord, "name" | "iteration">): string =>
 
 /** The data of report.html. */
 export function runReport(
-	result: Pick<RunResult, "status" | "stages">,
+	result: Pick<RunResult, "status" | "stages" | "promotion">,
 	records: readonly StageRecord[],
 	config: PipelineConfig,
 ): RunReport {
@@ -33,6 +33,7 @@ export function runReport(
 			seconds: s.seconds,
 			...(s.note === undefined ? {} : { note: s.note }),
 		})),
+		...(result.promotion ? { promotion: result.promotion.reason } : {}),
 		training: records.flatMap((r) => (r.outcome.training ? [{ ...r.outcome.training, stage: label(r) }] : [])),
 		evaluations: records.flatMap((r) => (r.outcome.evaluation ? [{ ...r.outcome.evaluation, stage: label(r) }] : [])),
 		samples: records.flatMap((r) => (r.outcome.samples ?? []).map((s) => ({ ...s, stage: label(r) }))),

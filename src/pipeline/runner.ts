@@ -1,318 +1,28 @@
 /**
- * Runs a pipeline: stages in order, each at most once for the same inputs, with conditions and iterations; leaves a run
- * folder that other programs can read.
+ * Runs a pipeline from its file to a run folder that other programs can read, under the folder's lock.
  * @module
  */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { stringify } from "yaml";
 import { foldAdapterFolders } from "../engine/adapter.js";
+import { addonIdentity } from "../engine/environment.js";
 import { resolveModel } from "../engine/model.js";
 import { ExitStatus, FintuneError } from "../errors.js";
 import { renderReport } from "../report/html.js";
-import type { Progress } from "../report/progress.js";
-import type { RunReport } from "../report/types.js";
-import type { StageContext, StageOutcome } from "../stages/context.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
-import { runStage } from "../stages/registry.js";
-import type { DpoConfig, StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
-import { taskDataDirs } from "../tasks/data_dirs.js";
-import { taskByName } from "../tasks/registry.js";
-import { evaluateCondition, type MetricReference, parseCondition, references } from "./conditions.js";
-import { type LoadedPipeline, resolvePath } from "./config.js";
-import { RunFolder, type StageRecord } from "./folder.js";
-import { addonIdentity, hashFolder, InputHasher, stageIdentity } from "./identity.js";
+import { type Challenger, championOf, promote } from "./champion/promote.js";
+import { keepRuns } from "./champion/retention.js";
+import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath, runFolder } from "./config.js";
+import { endOf, type RunEnd, stopped } from "./failure.js";
+import { configFile, RunFolder, reportFile, resultFile } from "./folder.js";
+import { hashFolder } from "./identity.js";
 import { runReport } from "./report.js";
+import { Run } from "./run.js";
 import type { PipelineConfig } from "./schema.js";
-
-export interface RunOptions {
-	/** Run folder. Default runs/<name> under the working folder. */
-	out?: string;
-	device?: string;
-	dtype?: string;
-	threads?: number;
-	/** Repeat every stage although it is finished. */
-	force?: boolean;
-	/** Repeat this stage and those after it. */
-	from?: string;
-	dataDirs?: readonly string[];
-	progress: Progress;
-	signal?: AbortSignal;
-	/** Clock in seconds. */
-	now?(): number;
-}
-
-/** One line of result.json. */
-export interface StageSummary {
-	name: string;
-	type: string;
-	iteration: number;
-	status: "done" | "reused" | "skipped" | "failed" | "stopped";
-	metrics: Record<string, number>;
-	seconds: number;
-	note?: string;
-}
-
-export interface RunResult {
-	status: "done" | "gate_not_passed" | "failed" | "stopped";
-	stages: StageSummary[];
-	folder: string;
-	exitStatus: ExitStatus;
-	/** What report.html shows. */
-	report: RunReport;
-	/** What stopped the run. */
-	error?: { code: string; message: string };
-}
-
-/** Where the state of a run is while it goes through its stages. */
-class Run {
-	readonly summaries: StageSummary[] = [];
-	readonly records: StageRecord[] = [];
-	/** Newest record by stage name. */
-	readonly newest = new Map<string, StageRecord>();
-	readonly skipped = new Set<string>();
-	readonly #iterations = new Map<string, number>();
-	readonly #pipeline: LoadedPipeline;
-	readonly #options: RunOptions;
-	readonly #folder: RunFolder;
-	readonly #session: ModelSession;
-	readonly #hasher: InputHasher;
-	readonly #dataDirs: readonly string[];
-	/** One entry for each adapter of the stack: a folder's hash, or the identity of the stage that trained it. */
-	#stackIdentity: string[];
-	#modelIdentity: string;
-	readonly #addonIdentity: string;
-	#repeating: boolean;
-
-	constructor(
-		pipeline: LoadedPipeline,
-		options: RunOptions,
-		folder: RunFolder,
-		session: ModelSession,
-		identity: { addon: string; model: string; stack: string[] },
-	) {
-		this.#pipeline = pipeline;
-		this.#options = options;
-		this.#folder = folder;
-		this.#session = session;
-		this.#dataDirs = taskDataDirs([
-			...(options.dataDirs ?? []),
-			...(pipeline.config.data_dir === undefined ? [] : [resolvePath(pipeline, pipeline.config.data_dir)]),
-		]);
-		this.#hasher = new InputHasher(this.#dataDirs, (path) => resolvePath(pipeline, path));
-		this.#addonIdentity = identity.addon;
-		this.#modelIdentity = identity.model;
-		this.#stackIdentity = identity.stack;
-		this.#repeating = options.force === true;
-	}
-
-	get gateFailures(): StageSummary[] {
-		return this.summaries.filter((s) => s.note?.startsWith("gate not passed"));
-	}
-
-	async all(): Promise<void> {
-		for (const stage of this.#pipeline.config.stages) {
-			if (stage.name === this.#options.from) this.#repeating = true;
-			if (stage.type === "dpo" && stage.until !== undefined) await this.#iterate(stage);
-			else await this.#once(stage, stage.when);
-		}
-	}
-
-	/** `dpo` with `until`: repeat its sources and the measured stage with the present stack, train, and look again. */
-	async #iterate(stage: DpoConfig): Promise<void> {
-		const until = stage.until!;
-		const measured = [...new Set(references(parseCondition(until)).map((r) => r.stage))];
-		const sources = stage.data.flatMap((s) => ("from" in s ? [s.from] : []));
-		const byName = (name: string): StageConfig => this.#pipeline.config.stages.find((s) => s.name === name)!;
-		if (stage.when !== undefined && !(await this.#decide(stage, stage.when))) return;
-		for (let iteration = 1; iteration <= stage.max_iterations; iteration++) {
-			for (const name of measured) await this.#once(byName(name));
-			const outcome = evaluateCondition(parseCondition(until), this.#lookup);
-			this.#log(`${stage.name}: until ${outcome.explanation}: ${outcome.holds ? "holds" : "does not hold"}`);
-			if (outcome.holds) {
-				if (iteration === 1) await this.#skip(stage, `until holds already: ${outcome.explanation}`);
-				return;
-			}
-			for (const name of sources) await this.#once(byName(name));
-			const done = await this.#once(stage);
-			if (done.outcome.status === "skipped") return;
-		}
-		for (const name of measured) await this.#once(byName(name));
-		const outcome = evaluateCondition(parseCondition(until), this.#lookup);
-		this.#log(
-			`${stage.name}: after ${stage.max_iterations} iterations, until ${outcome.explanation}: ${outcome.holds ? "holds" : "does not hold"}`,
-		);
-	}
-
-	/** Runs a stage, or takes its finished result if it is the same work. */
-	async #once(stage: StageConfig, when?: string): Promise<StageRecord> {
-		const { signal } = this.#options;
-		if (signal?.aborted) throw stopped(signal.reason);
-		if (when !== undefined && !(await this.#decide(stage, when))) return this.newest.get(stage.name)!;
-		const sources = "data" in stage ? stage.data.flatMap((s) => ("from" in s ? [s.from] : [])) : [];
-		const empty = sources.find((name) => this.skipped.has(name));
-		if (empty !== undefined) return this.#skip(stage, `"${empty}" was skipped, so it has no rows`);
-
-		const { config } = this.#pipeline;
-		const identity = stageIdentity({
-			stage,
-			seed: config.seed,
-			dtype: this.#session.options.dtype,
-			device: this.#session.options.device,
-			addon: this.#addonIdentity,
-			model: this.#modelIdentity,
-			stack: this.#stackIdentity,
-			inputs: await this.#hasher.inputs(stage),
-			from: sources.map((name) => this.newest.get(name)!.identity),
-		});
-		const present = this.newest.get(stage.name);
-		if (present?.identity === identity) return present; // a repetition of the very same work
-		const iteration = (this.#iterations.get(stage.name) ?? 0) + 1;
-		this.#iterations.set(stage.name, iteration);
-
-		const stored = this.#repeating ? undefined : await this.#folder.record(stage.name, iteration);
-		if (stored?.identity === identity && this.#stillThere(stored)) {
-			await this.#folder.journal({ event: "reused", stage: stage.name, iteration, identity });
-			this.#accept(stage, stored, "reused");
-			return stored;
-		}
-		return this.#run(stage, identity, iteration);
-	}
-
-	/** Whether what a finished stage trained lies where it was left. */
-	#stillThere({ name, iteration, outcome }: StageRecord): boolean {
-		const folder = this.#folder.stage(name, iteration);
-		if (outcome.trained === "adapter") return existsSync(join(folder, "adapter", "adapter_config.json"));
-		return outcome.trained !== "model" || existsSync(join(folder, "model", "config.json"));
-	}
-
-	async #run(stage: StageConfig, identity: string, iteration: number): Promise<StageRecord> {
-		const now = this.#options.now ?? (() => performance.now() / 1000);
-		const folder = await this.#folder.begin(stage.name, iteration);
-		await this.#folder.journal({ event: "started", stage: stage.name, iteration, identity });
-		await this.#folder.status({ status: "running", stage: stage.name, iteration, stages: this.summaries });
-		const started = now();
-		const notes: string[] = [];
-		const context: StageContext = {
-			name: stage.name,
-			folder,
-			session: this.#session,
-			seed: this.#pipeline.config.seed,
-			dataDirs: this.#dataDirs,
-			resolvePath: (path) => resolvePath(this.#pipeline, path),
-			stageFolder: (name) => {
-				const record = this.newest.get(name)!;
-				return this.#folder.stage(name, record.iteration);
-			},
-			progress: this.#options.progress,
-			log: (message) => {
-				notes.push(message);
-				this.#log(message);
-			},
-			now,
-			...(this.#options.signal ? { signal: this.#options.signal } : {}),
-		};
-		let outcome: StageOutcome;
-		try {
-			outcome = await runStage(context, stage);
-		} catch (error) {
-			const message = error instanceof Error ? error.message : String(error);
-			const status = statusOf(error);
-			this.summaries.push({
-				name: stage.name,
-				type: stage.type,
-				iteration,
-				status,
-				metrics: {},
-				seconds: now() - started,
-				note: message,
-			});
-			await this.#folder.journal({ event: status, stage: stage.name, iteration, error: message });
-			throw error;
-		}
-		const record: StageRecord = {
-			identity,
-			name: stage.name,
-			type: stage.type,
-			iteration,
-			seconds: round(now() - started),
-			outcome,
-		};
-		await this.#folder.finish(record);
-		await this.#folder.journal({ event: outcome.status, stage: stage.name, iteration, seconds: record.seconds, notes });
-		this.#accept(stage, record, outcome.status);
-		return record;
-	}
-
-	#accept(stage: StageConfig, record: StageRecord, status: StageSummary["status"]): void {
-		const { outcome } = record;
-		this.records.push(record);
-		this.newest.set(stage.name, record);
-		if (outcome.status === "skipped") this.skipped.add(stage.name);
-		else this.skipped.delete(stage.name);
-		if (outcome.trained === "adapter") {
-			this.#session.stack.push(join(this.#folder.stage(stage.name, record.iteration), "adapter"));
-			this.#stackIdentity.push(record.identity);
-		} else if (outcome.trained === "model") {
-			this.#session.base = join(this.#folder.stage(stage.name, record.iteration), "model");
-			this.#session.stack = [];
-			this.#stackIdentity = [];
-			this.#modelIdentity = record.identity;
-		}
-		let note = outcome.note;
-		if (stage.type === "evaluate" && stage.gate !== undefined) {
-			const gate = evaluateCondition(parseCondition(stage.gate), this.#lookup);
-			note = `gate ${gate.holds ? "passed" : "not passed"}: ${gate.explanation}`;
-			this.#log(`${stage.name}: ${note}`);
-		}
-		this.summaries.push({
-			name: stage.name,
-			type: stage.type,
-			iteration: record.iteration,
-			status: outcome.status === "skipped" ? "skipped" : status,
-			metrics: outcome.metrics,
-			seconds: record.seconds,
-			...(note === undefined ? {} : { note }),
-		});
-	}
-
-	async #decide(stage: StageConfig, when: string): Promise<boolean> {
-		const outcome = evaluateCondition(parseCondition(when), this.#lookup);
-		this.#log(`${stage.name}: when ${outcome.explanation}: ${outcome.holds ? "holds" : "does not hold"}`);
-		if (!outcome.holds) {
-			const why = outcome.missing.length > 0 ? `no such metric: ${outcome.missing.join(", ")}` : outcome.explanation;
-			await this.#skip(stage, `when does not hold: ${why}`);
-		}
-		return outcome.holds;
-	}
-
-	async #skip(stage: StageConfig, note: string): Promise<StageRecord> {
-		const record: StageRecord = {
-			identity: "",
-			name: stage.name,
-			type: stage.type,
-			iteration: 1,
-			seconds: 0,
-			outcome: { status: "skipped", note, metrics: {} },
-		};
-		this.skipped.add(stage.name);
-		this.newest.set(stage.name, record);
-		this.summaries.push({ name: stage.name, type: stage.type, iteration: 1, status: "skipped", metrics: {}, seconds: 0, note });
-		await this.#folder.journal({ event: "skipped", stage: stage.name, note });
-		this.#log(`${stage.name}: skipped: ${note}`);
-		return record;
-	}
-
-	readonly #lookup = ({ stage, task, metric }: MetricReference): number | undefined =>
-		this.newest.get(stage)?.outcome.metrics[task === undefined ? metric : `${taskByName(task).name}.${metric}`];
-
-	#log(message: string): void {
-		this.#options.progress.message(message);
-	}
-}
-
-const round = (seconds: number): number => Math.round(seconds * 1000) / 1000;
+import { stopSignalAt } from "./stop_time.js";
+import { maskedConfig } from "./telling/mask.js";
+import { whileTelling } from "./telling/telling.js";
+import type { Promotion, RunOptions, RunResult } from "./types.js";
 
 /**
  * Runs a pipeline from start to end, or up to the error that stops it. result.json, status.json and report.html say how
@@ -327,81 +37,116 @@ export async function runPipeline(pipeline: LoadedPipeline, options: RunOptions)
 			expected: `one of ${config.stages.map((s) => s.name).join(", ")}`,
 		});
 	}
-	const resolved = resolvedConfig(pipeline, options);
-	const folder = new RunFolder(options.out ?? join("runs", config.name));
+	const resolved = maskedConfig(resolvedConfig(pipeline, options));
+	const folder = new RunFolder(options.out ?? runFolder(pipeline));
 	const stack = config.adapters.map((path) => resolvePath(pipeline, path));
 	const model = resolveModel(modelPath(pipeline));
-	await folder.create();
-	await folder.clear();
-	await writeFileWhole(folder.file("config.resolved.yaml"), stringify(resolved));
-	await folder.journal({ event: "run", name: config.name });
+	const stop = stopSignalAt(options.stopTime, options.signal);
+	const stoppable = { ...options, ...(stop.signal ? { signal: stop.signal } : {}) };
+	try {
+		if (stop.signal?.aborted) throw stopped(stop.signal.reason);
+		const lock = await folder.lock(stoppable);
+		try {
+			return await whileTelling(pipeline, folder, options.progress, (progress) =>
+				lockedRun(pipeline, { ...stoppable, progress }, folder, resolved, model.dir, stack),
+			);
+		} finally {
+			lock.release();
+		}
+	} finally {
+		stop.clear();
+	}
+}
 
-	const session = new ModelSession(model.dir, stack, {
+/** The run itself, under the lock of its folder. */
+async function lockedRun(
+	pipeline: LoadedPipeline,
+	options: RunOptions,
+	folder: RunFolder,
+	resolved: PipelineConfig,
+	modelDir: string,
+	stack: readonly string[],
+): Promise<RunResult> {
+	const removed = await folder.create();
+	// What the champion link leads to stays as it is, unless this run does the very same work again.
+	folder.kept = await championOf(pipeline, folder).is(folder.path);
+	if (!folder.kept) {
+		await folder.clear();
+		await folder.status({ status: "running", stages: [] });
+		await writeFileWhole(folder.file(configFile), stringify(resolved));
+	}
+	await folder.journal({ event: "run", name: resolved.name, as_of: pipeline.asOf });
+	if (removed.length > 0) await folder.journal({ event: "cleaned", removed });
+
+	const session = new ModelSession(modelDir, stack, {
 		device: resolved.device,
 		dtype: resolved.dtype,
 		threads: resolved.threads,
 	});
 	const identity = {
 		addon: await addonIdentity(),
-		model: await hashFolder(model.dir),
+		model: await hashFolder(modelDir),
 		stack: await Promise.all(stack.map(hashFolder)),
 	};
 	const run = new Run(pipeline, options, folder, session, identity);
 	let failure: unknown;
+	let promotion: Promotion | undefined;
 	try {
 		await run.all();
 		if (session.stack.length > 0) await foldAdapterFolders(session.stack, folder.file("adapter"));
+		if (resolved.promote) promotion = await promote(challenger(run, pipeline, folder, options), resolved.promote);
 	} catch (error) {
 		failure = error;
 	} finally {
 		await session.close();
 	}
-	const result = finish(run, folder, resolved, failure);
+	if (failure !== undefined && folder.kept) {
+		const { exitStatus, ...end } = endOf(failure);
+		await folder.status({ ...end, stages: run.summaries, exit_status: exitStatus });
+		await folder.journal({ event: "finished", status: end.status, error: (failure as Error).message });
+		throw failure;
+	}
+	const result = finish(run, folder, resolved, failure, promotion);
 	// Where the disk is full, the first error says more than the one of writing about it.
 	if (failure !== undefined) {
 		await result.catch(() => undefined);
 		throw failure;
 	}
+	await result;
+	if (resolved.keep) await keepRuns(pipeline, folder, resolved.keep, options.progress);
 	return result;
 }
 
+/** The run as it asks to be promoted. */
+const challenger = (run: Run, pipeline: LoadedPipeline, folder: RunFolder, options: RunOptions): Challenger => ({
+	pipeline,
+	folder,
+	record: (stage) => run.newest.get(stage),
+	gateFailures: run.gateFailures.map((s) => `${s.name}: ${s.note}`),
+	settle: () => writeJson(folder.file(resultFile), { status: "done", stages: run.summaries }),
+	progress: options.progress,
+	signal: options.signal,
+});
+
 /** Writes what other programs read about a run that has ended. */
-async function finish(run: Run, folder: RunFolder, config: PipelineConfig, failure: unknown): Promise<RunResult> {
-	const gated = run.gateFailures.length > 0;
-	const outcome = {
-		status: failure === undefined ? (gated ? ("gate_not_passed" as const) : ("done" as const)) : statusOf(failure),
-		stages: run.summaries,
-		...(failure === undefined
-			? {}
-			: { error: { code: codeOf(failure), message: failure instanceof Error ? failure.message : String(failure) } }),
-	};
+async function finish(
+	run: Run,
+	folder: RunFolder,
+	config: PipelineConfig,
+	failure: unknown,
+	promotion: Promotion | undefined,
+): Promise<RunResult> {
+	const { exitStatus, ...end } = failure === undefined ? endOfStages(run, promotion) : endOf(failure);
+	const outcome = { ...end, stages: run.summaries, ...(promotion ? { promotion } : {}) };
 	const report = runReport(outcome, run.records, config);
-	await writeFileWhole(folder.file("report.html"), renderReport(report));
-	await writeJson(folder.file("result.json"), outcome);
-	await folder.status({ status: outcome.status, stages: outcome.stages });
+	await writeFileWhole(folder.file(reportFile), renderReport(report));
+	await writeJson(folder.file(resultFile), outcome);
+	await folder.status({ ...outcome, exit_status: exitStatus });
 	await folder.journal({ event: "finished", status: outcome.status });
-	return { ...outcome, folder: folder.path, exitStatus: gated ? ExitStatus.gateNotPassed : ExitStatus.ok, report };
+	return { ...outcome, folder: folder.path, exitStatus, report };
 }
 
-/** The config with everything the command line decided. */
-export function resolvedConfig(pipeline: LoadedPipeline, options: Pick<RunOptions, "device" | "dtype" | "threads">) {
-	const { config } = pipeline;
-	return {
-		...config,
-		device: options.device ?? config.device,
-		dtype: (options.dtype ?? config.dtype) as typeof config.dtype,
-		threads: options.threads ?? config.threads,
-	};
-}
-
-/** `model:` is a path relative to the file where such a folder exists there, else a name for the engine to resolve. */
-export function modelPath(pipeline: LoadedPipeline): string {
-	const { model } = pipeline.config;
-	const beside = resolvePath(pipeline, model);
-	return existsSync(beside) ? beside : model;
-}
-
-const codeOf = (error: unknown): string => (error instanceof FintuneError ? error.code : "E_INTERNAL");
-const statusOf = (error: unknown): "stopped" | "failed" => (codeOf(error) === "E_ABORTED" ? "stopped" : "failed");
-const stopped = (reason: unknown): FintuneError =>
-	reason instanceof FintuneError ? reason : new FintuneError("E_ABORTED", "stopped on request", { cause: reason });
+const endOfStages = (run: Run, promotion: Promotion | undefined): RunEnd =>
+	run.gateFailures.length > 0 || promotion?.status === "not_promoted"
+		? { status: "gate_not_passed", exitStatus: ExitStatus.gateNotPassed }
+		: { status: "done", exitStatus: ExitStatus.ok };

@@ -108,16 +108,24 @@ function stagesSection(report: RunReport): string {
 			`<tr><th scope="row">${esc(stage.name)}</th><td>${esc(stage.type)}</td><td>${badge(stage.status)}</td>${number(formatSeconds(stage.seconds))}<td class="text">${esc(stage.note ?? "")}</td></tr>`,
 	);
 	return `<section aria-labelledby="stages"><h2 id="stages">Stages</h2>
-${table("Stages of the run", [th("Stage"), th("Type"), th("Status"), th("Time", true), th("Note")], rows)}</section>`;
+${table("Stages of the run", [th("Stage"), th("Type"), th("Status"), th("Time", true), th("Note")], rows)}${report.promotion === undefined ? "" : `\n<p>${esc(report.promotion)}</p>`}</section>`;
 }
 
 function scoreCell(result: TaskReport | undefined, history: TaskHistory): string {
 	if (!result) return `<td class="n">${noValue}</td>`;
 	const floor = history.floor?.score;
-	const below = result.score !== null && floor !== null && floor !== undefined && result.score <= floor;
+	const below =
+		result.score !== null &&
+		floor !== null &&
+		floor !== undefined &&
+		(result.lowIsGood ? result.score >= floor : result.score <= floor);
 	const interval =
 		result.low === undefined || result.high === undefined ? "" : `[${formatScore(result.low)}, ${formatScore(result.high)}]`;
-	const note = [interval, ...(below ? ["not above the floor"] : [])].filter(Boolean);
+	const { otherScoring } = result;
+	const other = otherScoring ? `${otherScoring.name} ${formatScore(otherScoring.score)}` : "";
+	const note = [interval, other, ...(result.verdict ? [esc(result.verdict)] : below ? ["not above the floor"] : [])].filter(
+		Boolean,
+	);
 	return `<td class="n">${formatScore(result.score)}${note.map((text, i) => `<small${below && i === note.length - 1 ? ' class="below"' : ""}>${text}</small>`).join("")}</td>`;
 }
 

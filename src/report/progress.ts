@@ -64,62 +64,125 @@ const barWidth = 24;
 export function createProgress(options: ProgressOptions = {}): Progress {
 	const stream = options.stream ?? process.stderr;
 	const env = options.env ?? process.env;
-	const now = options.now ?? Date.now;
 	const isTTY = options.isTTY ?? (stream.isTTY === true && env.TERM !== "dumb");
-	const colour = isTTY && !env.NO_COLOR && env.TERM !== "dumb";
-	const everyMs = (options.everySeconds ?? 10) * 1000;
-	const everySteps = options.everySteps ?? Number.POSITIVE_INFINITY;
+	if (isTTY) return liveProgress(stream, !env.NO_COLOR && env.TERM !== "dumb", options.now ?? Date.now);
+	const line = (text: string): void => void stream.write(`${text}\n`);
+	return progressLines({ ...options, show: (update, left) => line(progressText(update, left)), message: line });
+}
 
-	/** First update of the stage: the rate is measured from it, also where a resumed run starts in the middle. */
-	let start: { stage: string; step: number; time: number } | undefined;
+/** One line on a terminal that is drawn again and again. */
+function liveProgress(stream: ProgressStream, colour: boolean, now: () => number): Progress {
+	const left = secondsLeftOf(now);
 	let latest: ProgressUpdate | undefined;
-	let shown: { time: number; step: number } | undefined;
-	let lineVisible = false;
-	let latestIsShown = true;
-
-	const secondsLeft = (update: ProgressUpdate): number | undefined => {
-		if (update.secondsLeft !== undefined) return update.secondsLeft;
-		if (!start || update.total === undefined || update.step <= start.step) return undefined;
-		return ((now() - start.time) / 1000 / (update.step - start.step)) * Math.max(0, update.total - update.step);
-	};
+	let shownAt = Number.NEGATIVE_INFINITY;
+	let visible = false;
 
 	const show = (update: ProgressUpdate): void => {
-		const parts = describe(update, secondsLeft(update));
-		if (isTTY) stream.write(`${clearLine}${liveLine(parts, update, (stream.columns || 80) - 1, colour)}`);
-		else stream.write(`${parts.join("  ")}\n`);
-		lineVisible = isTTY;
+		const parts = describe(update, left.of(update));
+		stream.write(`${clearLine}${liveLine(parts, update, (stream.columns || 80) - 1, colour)}`);
+		visible = true;
+		shownAt = now();
+	};
+
+	return {
+		update(update) {
+			left.begin(update);
+			latest = update;
+			if (now() - shownAt >= redrawMs) show(update);
+		},
+		message(line) {
+			stream.write(`${visible ? clearLine : ""}${line}\n`);
+			if (visible && latest) show(latest);
+		},
+		end() {
+			if (visible) stream.write(clearLine);
+			visible = false;
+			latest = undefined;
+			left.end();
+			shownAt = Number.NEGATIVE_INFINITY;
+		},
+	};
+}
+
+export interface ProgressLinesOptions extends Pick<ProgressOptions, "now" | "everySeconds" | "everySteps"> {
+	/** One state, with the estimated time to its end where it can be told. */
+	show(update: ProgressUpdate, secondsLeft: number | undefined): void;
+	message(line: string): void;
+}
+
+/** Progress as single reports: the first state of a stage, one every so many seconds or steps, and the last one. */
+export function progressLines(options: ProgressLinesOptions): Progress {
+	const now = options.now ?? Date.now;
+	const everyMs = (options.everySeconds ?? 10) * 1000;
+	const everySteps = options.everySteps ?? Number.POSITIVE_INFINITY;
+	const left = secondsLeftOf(now);
+	let latest: ProgressUpdate | undefined;
+	let shown: { time: number; step: number } | undefined;
+	let latestIsShown = true;
+
+	const show = (update: ProgressUpdate): void => {
+		options.show(update, left.of(update));
 		latestIsShown = true;
 		shown = { time: now(), step: update.step };
 	};
 
 	return {
 		update(update) {
-			const newStage = start?.stage !== update.stage;
-			if (newStage) {
-				if (!isTTY && latest && !latestIsShown) show(latest);
-				start = { stage: update.stage, step: update.step, time: now() };
-			}
+			const newStage = latest?.stage !== update.stage;
+			if (newStage && latest && !latestIsShown) show(latest);
+			left.begin(update);
 			latest = update;
 			latestIsShown = false;
 			const elapsed = shown ? now() - shown.time : Number.POSITIVE_INFINITY;
 			const steps = shown ? update.step - shown.step : Number.POSITIVE_INFINITY;
-			if (isTTY ? elapsed >= redrawMs : newStage || elapsed >= everyMs || steps >= everySteps) show(update);
+			if (newStage || elapsed >= everyMs || steps >= everySteps) show(update);
 		},
-		message(line) {
-			stream.write(`${lineVisible ? clearLine : ""}${line}\n`);
-			if (lineVisible && latest) show(latest);
-		},
+		message: (line) => options.message(line),
 		end() {
-			if (lineVisible) stream.write(clearLine);
-			else if (!isTTY && latest && !latestIsShown) show(latest);
-			lineVisible = false;
+			if (latest && !latestIsShown) show(latest);
 			latestIsShown = true;
 			latest = undefined;
-			start = undefined;
 			shown = undefined;
+			left.end();
 		},
 	};
 }
+
+/** The time to the end of a stage, from the steps seen so far: also where a resumed run starts in the middle. */
+export function secondsLeftOf(now: () => number = Date.now) {
+	let first: { stage: string; step: number; time: number } | undefined;
+	return {
+		/** Told of every update; the first of a stage is where the rate is measured from. */
+		begin({ stage, step }: ProgressUpdate): void {
+			if (first?.stage !== stage) first = { stage, step, time: now() };
+		},
+		of(update: ProgressUpdate): number | undefined {
+			if (update.secondsLeft !== undefined) return update.secondsLeft;
+			if (!first || update.total === undefined || update.step <= first.step) return undefined;
+			return ((now() - first.time) / 1000 / (update.step - first.step)) * Math.max(0, update.total - update.step);
+		},
+		end(): void {
+			first = undefined;
+		},
+	};
+}
+
+/** One progress that feeds several. */
+export const together = (...all: readonly Progress[]): Progress => ({
+	update(update) {
+		for (const progress of all) progress.update(update);
+	},
+	message(line) {
+		for (const progress of all) progress.message(line);
+	},
+	end() {
+		for (const progress of all) progress.end();
+	},
+});
+
+/** The state as one plain line. */
+export const progressText = (update: ProgressUpdate, secondsLeft = update.secondsLeft): string =>
+	describe(update, secondsLeft).join("  ");
 
 /** The parts of the line, the most important first. */
 function describe(update: ProgressUpdate, left: number | undefined): string[] {

@@ -118,9 +118,37 @@ export function evaluationTable(evaluations: readonly EvaluationReport[], width 
 	const histories = taskHistories(evaluations);
 	if (histories.length === 0) return "";
 	const across = acrossTable(evaluations, histories);
-	if (naturalWidth(across.columns, across.rows) <= width) return formatTable(across.columns, across.rows, width);
+	const words = verdicts(evaluations, histories, width);
+	if (naturalWidth(across.columns, across.rows) <= width) return formatTable(across.columns, across.rows, width) + words;
 	const down = downTable(evaluations, histories);
-	return formatTable(down.columns, down.rows, width);
+	return formatTable(down.columns, down.rows, width) + words;
+}
+
+/** What is said about each task of each evaluation, wrapped at blanks; nothing where nothing is. */
+function verdicts(evaluations: readonly EvaluationReport[], histories: readonly TaskHistory[], width: number): string {
+	const said = histories.flatMap(({ title, results }) =>
+		results.flatMap((result, i) => {
+			if (result?.verdict === undefined) return [];
+			const stage = evaluations.length > 1 ? `, ${evaluationLabel(evaluations[i] as EvaluationReport)}` : "";
+			return [wrapWords(`${title}${stage}: ${result.verdict}`, width)];
+		}),
+	);
+	return said.length === 0 ? "" : `\n${said.join("\n")}\n`;
+}
+
+/** Lines of at most `width`, the second and later ones indented; a longer word stands alone. */
+function wrapWords(text: string, width: number): string {
+	const lines: string[] = [];
+	let line = "";
+	for (const word of oneLine(text).split(" ")) {
+		if (line.trim() !== "" && displayWidth(`${line} ${word}`) > width) {
+			lines.push(line);
+			line = `  ${word}`;
+		} else {
+			line = line === "" ? word : `${line} ${word}`;
+		}
+	}
+	return [...lines, line].join("\n");
 }
 
 interface Layout {
@@ -130,6 +158,7 @@ interface Layout {
 
 const failures = (result: TaskReport): string =>
 	[
+		...(result.otherScoring ? [`${result.otherScoring.name} ${formatScore(result.otherScoring.score)}`] : []),
 		`overlong ${formatPercent(result.overlong)}`,
 		...(result.missing === undefined ? [] : [`missing ${formatPercent(result.missing)}`]),
 	].join(", ");
@@ -155,10 +184,13 @@ function acrossTable(evaluations: readonly EvaluationReport[], histories: readon
 }
 
 function downTable(evaluations: readonly EvaluationReport[], histories: readonly TaskHistory[]): Layout {
+	const results = evaluations.flatMap(({ tasks }) => tasks);
+	const other = results.find(({ otherScoring }) => otherScoring)?.otherScoring?.name;
 	const columns: TableColumn[] = [
 		{ header: "task", minWidth: 8 },
 		{ header: "evaluation", minWidth: 8 },
 		{ header: "score" },
+		...(other === undefined ? [] : [{ header: other, align: "right" as const }]),
 		{ header: "overlong", align: "right" },
 		{ header: "missing", align: "right" },
 		{ header: "gain", align: "right" },
@@ -172,8 +204,9 @@ function downTable(evaluations: readonly EvaluationReport[], histories: readonly
 			const label = evaluationLabel(evaluations[index] as EvaluationReport);
 			const delta = history.deltas[index];
 			const score = formatInterval(result.score, result.low, result.high);
+			const others = other === undefined ? [] : [formatScore(result.otherScoring?.score)];
 			const shares = [formatPercent(result.overlong), formatPercent(result.missing)];
-			rows.push([lead.shift() ?? "", label, score, ...shares, delta === undefined ? "" : formatDelta(delta)]);
+			rows.push([lead.shift() ?? "", label, score, ...others, ...shares, delta === undefined ? "" : formatDelta(delta)]);
 		}
 		if (history.floor) rows.push([lead.shift() ?? "", history.floor.name, formatScore(history.floor.score), "", "", ""]);
 		for (const rest of lead) rows.push([rest, "", "", "", "", ""]);

@@ -54,12 +54,18 @@ export interface TaskReport {
 	/** Ends of the 95 % bootstrap interval of `score`. */
 	low?: number;
 	high?: number;
+	/** The same metric by the other way of scoring: the corrected one, or the leaderboard's. */
+	otherScoring?: { name: "leaderboard" | "strict"; score: number | null };
 	/** Share of generations that reached max_new_tokens without a stop token, in [0, 1]. */
 	overlong: number;
 	/** Share of generations from which no answer could be read, in [0, 1]. */
 	missing?: number;
 	/** What a rule without a model reaches: majority class, train lexicon. */
 	floor?: { name: string; score: number | null };
+	/** In words: whether the model is significantly better than the best floor, with difference, 95 % interval and p. */
+	verdict?: string;
+	/** The headline metric is an error. */
+	lowIsGood?: true;
 	/** Every metric of the task by name. */
 	all: Record<string, number | null>;
 }
@@ -102,6 +108,8 @@ export interface RunReport {
 	device: string;
 	dtype: string;
 	stages: StageReport[];
+	/** Whether the run became the champion, and why, as a sentence. */
+	promotion?: string;
 	training: TrainingReport[];
 	evaluations: EvaluationReport[];
 	samples: SampleGeneration[];

@@ -10,17 +10,17 @@ import type { Model } from "../engine/model.js";
 import type { Trainer } from "../engine/trainer.js";
 import type { KtoRow, PreferencePair, TrainingBatch } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
-import type { StageContext, StageOutcome } from "./context.js";
+import type { StageOutcome, TrainingContext } from "./context.js";
 import type { DpoConfig } from "./schema.js";
-import type { TrainingSet } from "./train_loop.js";
 import { trainStage } from "./train_stage.js";
 import { readTrainingData, type TrainingData } from "./training_data.js";
+import type { TrainingSet } from "./training_set.js";
 
-export async function dpo(context: StageContext, config: DpoConfig): Promise<StageOutcome> {
+export async function dpo(context: TrainingContext, config: DpoConfig): Promise<StageOutcome> {
 	const data = await readTrainingData(context, config);
-	const note = data.summary;
+	const { summary: note, leaks: metrics } = data;
 	if (config.loss_type === "kto") {
-		if (data.sequences.length === 0) return { status: "skipped", note: `no usable row: ${note}`, metrics: {} };
+		if (data.sequences.length === 0) return { status: "skipped", note: `no usable row: ${note}`, metrics };
 		const rows = data.sequences.map(ktoRow);
 		const validation = data.validation?.sequences.map(ktoRow);
 		return trainStage(context, config, {
@@ -32,9 +32,10 @@ export async function dpo(context: StageContext, config: DpoConfig): Promise<Sta
 				...(validation ? { validation: await scoredRows(model, validation, context.signal) } : {}),
 			}),
 			note,
+			metrics,
 		});
 	}
-	if (data.pairs.length === 0) return { status: "skipped", note: `no pair: ${note}`, metrics: {} };
+	if (data.pairs.length === 0) return { status: "skipped", note: `no pair: ${note}`, metrics };
 	const pairs = data.pairs.map(pairOf);
 	const validation = data.validation?.pairs.map(pairOf);
 	return trainStage(context, config, {
@@ -46,6 +47,7 @@ export async function dpo(context: StageContext, config: DpoConfig): Promise<Sta
 			...(validation ? { validation: await scoredPairs(trainer, validation, config, context.signal) } : {}),
 		}),
 		note,
+		metrics,
 	});
 }
 

@@ -1,20 +1,26 @@
 /**
  * Evaluation: the model answers every row of the tasks, and the answers are scored as the leaderboard does, beside the
- * corrected scores, with bootstrap intervals and the trivial floor.
+ * corrected scores, with bootstrap intervals and a test against the best trivial baseline.
  * @module
  */
 import { join } from "node:path";
-import { epochOrder } from "../data/order.js";
-import type { Model } from "../engine/model.js";
-import type { Generation } from "../engine/types.js";
-import { FintuneError } from "../errors.js";
-import type { EvaluationReport, SampleGeneration, TaskReport } from "../report/types.js";
-import { taskByName } from "../tasks/registry.js";
-import type { Task, TaskFloor, TaskRow, TaskScores } from "../tasks/task.js";
-import { type Tokenizer, turnEndId } from "../text/tokenizer.js";
+import type { SampleGeneration, TaskReport } from "../report/types.js";
+import { averages } from "../tasks/averages.js";
+import type { ScoredBaseline } from "../tasks/baselines/baseline.js";
+import { baselineCacheFolder } from "../tasks/baselines/cache.js";
+import { againstBest, bestBaseline, type Scoring } from "../tasks/baselines/compare.js";
+import { trivialBaselines } from "../tasks/baselines/trivial.js";
+import type { Split, Task, TaskRow, TaskScores } from "../tasks/task.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { type Answer, answerRows } from "./answers.js";
+import { openWhenFree } from "./busy_gpu.js";
+import { evaluatedRows, evaluatedTasks } from "./choose_rows.js";
 import type { StageContext, StageOutcome } from "./context.js";
 import { writeJson, writeJsonLines } from "./files.js";
-import type { EvaluateConfig, GenerationConfig } from "./schema.js";
+import { dropKeptAnswers } from "./kept_answers.js";
+import { shareRepetitive } from "./output_watch.js";
+import { shotsOf } from "./prompts.js";
+import type { EvaluateConfig } from "./schema.js";
 
 /** One line of generations/TASK.jsonl; `evaluate --generations` reads `doc` and `output` back. */
 export interface StoredGeneration {
@@ -28,6 +34,8 @@ export interface StoredGeneration {
 	finish_reason: "stop" | "length";
 	/** Whether it counts as right by itself. */
 	correct?: boolean;
+	/** The left end of the prompt was cut away (`prompt_truncation: leaderboard`). */
+	cut?: true;
 	/** The prompt was wrapped by the chat template. */
 	chat_template?: true;
 	doc: Record<string, unknown>;
@@ -36,160 +44,130 @@ export interface StoredGeneration {
 /** Rows shown in the report, per task. */
 const samplesPerTask = 3;
 
+/** Everything known of one evaluated task. */
+interface Evaluated {
+	task: Task;
+	rows: readonly TaskRow[];
+	generations: readonly StoredGeneration[];
+	scores: TaskScores;
+	overlong: number;
+	repetition: number;
+	baselines: readonly ScoredBaseline[];
+	/** By each way of scoring, the model against the best of the baselines. */
+	against: Record<Scoring, ReturnType<typeof againstBest>>;
+}
+
 /** Runs the tasks of an evaluate stage one after the other. */
 export async function evaluate(context: StageContext, config: EvaluateConfig): Promise<StageOutcome> {
-	const model = await context.session.model();
-	const tokenizer = await context.session.tokenizer();
-	const reports: TaskReport[] = [];
-	const samples: SampleGeneration[] = [];
-	const metrics: Record<string, number> = {};
-	const scores: Record<string, unknown> = {};
-	let rowsInAll = 0;
-	let overlongInAll = 0;
-	for (const name of config.tasks) {
-		const task = taskByName(name);
-		const rows = limitRows(await task.load(config.split, context.dataDirs), config.limit, context.seed);
-		const generations = await answer(context, model, tokenizer, task, rows, config);
-		const stored = rows.map((row, i) => storedGeneration(row, i, generations[i]!, tokenizer, config.chat_template));
-		const result = task.score(
-			rows.map((row) => row.doc),
-			stored.map((g) => g.output),
-		);
-		markCorrect(stored, result);
-		await writeJsonLines(join(context.folder, "generations", `${task.name}.jsonl`), stored);
-		const overlong = stored.filter((g) => g.finish_reason === "length").length;
-		const floors = await trivialFloors(task, rows, context);
-		scores[task.name] = {
-			split: config.split,
-			...result,
-			overlong: overlong / rows.length,
-			floors: floors.map(({ name: floor, scores: s }) => ({ name: floor, n: s.n, leaderboard: s.leaderboard, strict: s.strict })),
-		};
-		rowsInAll += rows.length;
-		overlongInAll += overlong;
-		reports.push(taskReport(task, result, overlong / rows.length, floors, config.scoring));
-		for (const [metric, value] of metricsOf(task, result, overlong / rows.length)) metrics[metric] = value;
-		for (const g of stored.slice(0, samplesPerTask)) {
-			samples.push({
-				task: task.name,
-				stage: context.name,
-				prompt: g.query,
-				expected: g.answer,
-				output: tokenizer.decode(g.output_ids, { skipSpecialTokens: true }),
-				finishReason: g.finish_reason,
-			});
-		}
-	}
-	metrics.overlong = overlongInAll / rowsInAll;
+	const tasks = await evaluatedTasks(config, context.dataDirs);
+	for (const { task } of tasks) context.session.tellLicence(task, context.log);
+	const chosen = evaluatedRows(tasks, config, context.seed);
+	const evaluated: Evaluated[] = [];
+	for (const [t, { task }] of tasks.entries()) evaluated.push(await evaluateTask(context, config, task, chosen[t]!));
+
+	const reports = evaluated.map((one) => taskReport(one, config.scoring));
+	const scores = Object.fromEntries(evaluated.map((one) => [one.task.name, scoresDocument(one, config.split)]));
+	await writeJson(join(context.folder, "averages.json"), averagesOf(evaluated));
 	await writeJson(join(context.folder, "scores.json"), scores);
-	const evaluation: EvaluationReport = { stage: context.name, split: config.split, tasks: reports };
+	await dropKeptAnswers(context);
+
+	const generations = evaluated.flatMap((one) => one.generations);
+	const tokenizer = await context.session.tokenizer();
 	return {
 		status: "done",
-		metrics,
-		evaluation,
-		samples,
-		read: config.tasks.map((name) => ({ task: taskByName(name).name, split: config.split })),
+		metrics: {
+			...Object.fromEntries(evaluated.flatMap(metricsOf)),
+			overlong: shareOverlong(generations),
+			repetition: shareRepetitive(generations),
+		},
+		evaluation: { stage: context.name, split: config.split, tasks: reports },
+		samples: evaluated.flatMap((one) => samplesOf(context, one, tokenizer)),
+		read: tasks.map(({ task }) => ({ task: task.name, split: config.split })),
 	};
 }
 
-/** A seeded choice of `limit` rows, in the data's order, so that a limit does not mean "the easy first file". */
-export function limitRows<Row>(rows: readonly Row[], limit: number | undefined, seed: number): Row[] {
-	if (limit === undefined || limit >= rows.length) return [...rows];
-	return Array.from(epochOrder(rows.length, seed, 0).slice(0, limit))
-		.sort((a, b) => a - b)
-		.map((i) => rows[i]!);
-}
-
-/** Ids that a task's prompt becomes: the query as it stands, or wrapped by the chat template. */
-export const promptIds = (query: string, tokenizer: Tokenizer, chatTemplate: boolean): number[] =>
-	chatTemplate
-		? tokenizer.encodeChat([{ role: "user", content: query }], { addGenerationPrompt: true }).inputIds
-		: tokenizer.encode(query);
-
-/** The token ids that end an answer: the model's own, and in a conversation the template's end of turn. */
-export function stopIdsOf(model: Model, tokenizer: Tokenizer, chatTemplate: boolean): number[] {
-	const turnEnd = chatTemplate ? turnEndId(tokenizer) : undefined;
-	return [...new Set([...model.stopIds, tokenizer.eosId, ...(turnEnd === undefined ? [] : [turnEnd])])];
-}
-
-/** Sampling options of a stage under the engine's names. */
-export const samplingOf = (config: GenerationConfig, seed: number) => ({
-	temperature: config.temperature,
-	topK: config.top_k,
-	topP: config.top_p,
-	minP: config.min_p,
-	repetitionPenalty: config.repetition_penalty,
-	maxBatch: config.generation_batch_size,
-	seed,
-});
-
-async function answer(
+async function evaluateTask(
 	context: StageContext,
-	model: Model,
-	tokenizer: Tokenizer,
+	config: EvaluateConfig,
 	task: Task,
 	rows: readonly TaskRow[],
-	config: EvaluateConfig,
-): Promise<Generation[]> {
-	const maxNewTokens = config.max_new_tokens ?? task.defaultMaxNewTokens;
-	const prompts = rows.map((row) => promptIds(row.query, tokenizer, config.chat_template));
-	const room = model.config.maxPositions - maxNewTokens;
-	const long = prompts.findIndex((ids) => ids.length > room);
-	if (long >= 0) {
-		const { file, line } = rows[long]!.source;
-		throw new FintuneError("E_DATA_TOO_LONG", `a prompt of task ${task.name} leaves no room for ${maxNewTokens} new tokens`, {
-			where: `${file}:${line}`,
-			expected: `at most ${room} tokens (the model has ${model.config.maxPositions} positions)`,
-			found: `${prompts[long]!.length}`,
-			hint: "lower max_new_tokens or use a model with more positions",
-		});
-	}
-	let finished = 0;
-	const started = context.now();
-	try {
-		return await model.generate(
-			prompts.map((inputIds) => ({ inputIds })),
-			{
-				...samplingOf(config, context.seed),
-				maxNewTokens,
-				stopIds: stopIdsOf(model, tokenizer, config.chat_template),
-			},
-			{
-				onFinished: () => {
-					finished += 1;
-					context.progress.update({ stage: `${context.name} ${task.name}`, step: finished, total: rows.length, unit: "row" });
-				},
-				onTokens: (total) =>
-					context.progress.update({
-						stage: `${context.name} ${task.name}`,
-						step: finished,
-						total: rows.length,
-						unit: "row",
-						tokensPerSecond: total / Math.max(1e-3, context.now() - started),
-					}),
-				...(context.signal ? { signal: context.signal } : {}),
-			},
-		);
-	} finally {
-		context.progress.end();
-	}
+): Promise<Evaluated> {
+	const model = await openWhenFree(context);
+	const tokenizer = await context.session.tokenizer();
+	const shots = await shotsOf(context, task, config);
+	const answers = await answerRows({ context, model, tokenizer, task, config, shots }, rows);
+	const generations = rows.map((row, i) => storedGeneration(row, i, answers[i]!, tokenizer, config.chat_template));
+	const docs = rows.map((row) => row.doc);
+	const outputs = generations.map((g) => g.output);
+	const scores = task.score(docs, outputs);
+	markCorrect(generations, scores);
+	await writeJsonLines(join(context.folder, "generations", `${task.name}.jsonl`), generations);
+
+	const { baselines } = await trivialBaselines(task, config.split, rows, context.dataDirs, baselineCacheFolder());
+	const against = {
+		leaderboard: againstBest(task, docs, outputs, baselines, "leaderboard"),
+		strict: againstBest(task, docs, outputs, baselines, "strict"),
+	};
+	const verdict = against[config.scoring]?.sentence;
+	if (verdict !== undefined) context.log(`${task.name}: ${verdict}`);
+	return {
+		task,
+		rows,
+		generations,
+		scores,
+		overlong: shareOverlong(generations),
+		repetition: shareRepetitive(generations),
+		baselines,
+		against,
+	};
 }
+
+const shareOverlong = (generations: readonly StoredGeneration[]): number =>
+	generations.filter((g) => g.finish_reason === "length").length / generations.length;
+
+/** A task's part of scores.json. */
+function scoresDocument({ generations, scores, overlong, repetition, baselines, against }: Evaluated, split: Split) {
+	const cut = generations.filter((g) => g.cut).length;
+	return {
+		split,
+		...scores,
+		overlong,
+		repetition,
+		...(cut > 0 ? { prompts_cut: cut } : {}),
+		mean_output_length: {
+			tokens: meanOf(generations, (g) => g.output_ids.length),
+			characters: meanOf(generations, (g) => [...g.output].length),
+		},
+		baselines: baselines.map(({ name, kind, scores: { n, leaderboard, strict } }) => ({ name, kind, n, leaderboard, strict })),
+		against_best_baseline: { leaderboard: against.leaderboard ?? null, strict: against.strict ?? null },
+	};
+}
+
+const samplesOf = ({ name }: StageContext, { task, generations }: Evaluated, tokenizer: Tokenizer): SampleGeneration[] =>
+	generations.slice(0, samplesPerTask).map((g) => ({
+		task: task.name,
+		stage: name,
+		prompt: g.query,
+		expected: g.answer,
+		output: tokenizer.decode(g.output_ids, { skipSpecialTokens: true }),
+		finishReason: g.finish_reason,
+	}));
 
 function storedGeneration(
 	row: TaskRow,
 	index: number,
-	generation: Generation,
+	{ outputIds, finishReason, query, cut }: Answer,
 	tokenizer: Tokenizer,
 	chatTemplate: boolean,
 ): StoredGeneration {
-	const ids = Array.from(generation.outputIds);
 	return {
 		index,
-		query: row.query,
+		query,
 		answer: row.answer,
-		output: tokenizer.decode(ids, { skipSpecialTokens: true }).trim(),
-		output_ids: ids,
-		finish_reason: generation.finishReason,
+		output: tokenizer.decode(outputIds, { skipSpecialTokens: true }).trim(),
+		output_ids: outputIds,
+		finish_reason: finishReason,
+		...(cut ? { cut: true as const } : {}),
 		...(chatTemplate ? { chat_template: true as const } : {}),
 		doc: row.doc,
 	};
@@ -203,42 +181,51 @@ function markCorrect(stored: readonly StoredGeneration[], scores: TaskScores): v
 	}
 }
 
-async function trivialFloors(task: Task, rows: readonly TaskRow[], context: StageContext): Promise<TaskFloor[]> {
-	if (!task.hasSplit("train")) return [];
-	return task.floors(await task.load("train", context.dataDirs), rows);
+/** The board's category means and overall mean by both scorings; tasks whose metric is an error are named in it. */
+function averagesOf(evaluated: readonly Evaluated[]): Record<Scoring, unknown> {
+	const by = (scoring: Scoring) =>
+		averages(evaluated.map(({ task, scores }) => ({ task, value: scores[scoring][task.headline] ?? null })));
+	return { leaderboard: by("leaderboard"), strict: by("strict") };
 }
 
-/** `task.metric` for conditions: the board's values, `strict_metric` beside them, and overlong. */
-function metricsOf(task: Task, scores: TaskScores, overlong: number): [string, number][] {
+function meanOf<T>(items: readonly T[], value: (item: T) => number): number {
+	return items.reduce((sum, item) => sum + value(item), 0) / items.length;
+}
+
+/** `task.metric` for conditions: the board's values, `strict_metric` beside them, overlong and repetition. */
+function metricsOf({ task, scores, overlong, repetition }: Evaluated): [string, number][] {
 	const named = (prefix: string, values: Record<string, number | null>): [string, number][] =>
 		Object.entries(values).flatMap(([metric, value]) =>
 			value === null ? [] : [[`${task.name}.${prefix}${metric}`, value] as [string, number]],
 		);
-	return [...named("", scores.leaderboard), ...named("strict_", scores.strict), [`${task.name}.overlong`, overlong]];
+	return [
+		...named("", scores.leaderboard),
+		...named("strict_", scores.strict),
+		[`${task.name}.overlong`, overlong],
+		[`${task.name}.repetition`, repetition],
+	];
 }
 
-function taskReport(
-	task: Task,
-	scores: TaskScores,
-	overlong: number,
-	floors: readonly TaskFloor[],
-	scoring: EvaluateConfig["scoring"],
-): TaskReport {
-	const chosen = scoring === "strict" ? scores.strict : scores.leaderboard;
-	const interval = scoring === "strict" ? scores.strictInterval : scores.interval;
-	// The highest floor is the one to beat.
-	const floorScore = (f: TaskFloor): number => f.scores[scoring][task.headline] ?? Number.NEGATIVE_INFINITY;
-	const floor = [...floors].sort((a, b) => floorScore(b) - floorScore(a))[0];
+function taskReport({ task, scores, overlong, baselines, against }: Evaluated, scoring: Scoring): TaskReport {
+	const [shown, interval, other] =
+		scoring === "strict"
+			? ([scores.strict, scores.strictInterval, scores.leaderboard] as const)
+			: ([scores.leaderboard, scores.interval, scores.strict] as const);
+	const floor = bestBaseline(task, baselines, scoring);
+	const verdict = against[scoring]?.sentence;
 	return {
 		task: task.name,
 		title: task.title,
 		metric: task.headline,
 		n: scores.n,
-		score: chosen[task.headline] ?? null,
+		score: shown[task.headline] ?? null,
 		...(interval ? { low: interval.low, high: interval.high } : {}),
+		otherScoring: { name: scoring === "strict" ? "leaderboard" : "strict", score: other[task.headline] ?? null },
 		overlong,
-		...(typeof chosen.missing === "number" ? { missing: chosen.missing } : {}),
-		...(floor ? { floor: { name: floor.name, score: floor.scores[scoring][task.headline] ?? null } } : {}),
+		...(task.metrics[task.headline]?.higherIsBetter === false ? { lowIsGood: true as const } : {}),
+		...(typeof shown.missing === "number" ? { missing: shown.missing } : {}),
+		...(floor ? { floor: { name: floor.baseline.name, score: floor.score } } : {}),
+		...(verdict === undefined ? {} : { verdict }),
 		all: {
 			...scores.leaderboard,
 			...Object.fromEntries(Object.entries(scores.strict).map(([metric, value]) => [`strict_${metric}`, value])),

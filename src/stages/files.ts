@@ -1,13 +1,15 @@
 /**
- * Files of a run: written whole or not at all, with system errors that say what to do.
+ * The documents of a run: JSON and JSON lines, written whole or not at all (engine/files.ts), or growing line by line.
  * @module
  */
-import { createHash } from "node:crypto";
-import { createReadStream, existsSync } from "node:fs";
-import { type FileHandle, mkdir, open, readFile, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { type FileHandle, open, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { writeFileAtomic } from "../engine/files.js";
+import { makeFolder, syncFolder, writeFileAtomic } from "../engine/files.js";
 import { FintuneError, fromSystemError } from "../errors.js";
+import { parseJsonLines, readText } from "../tasks/files.js";
+
+export { makeFolder, removeFolder } from "../engine/files.js";
 
 /** Writes a file through a temporary one in the same folder, synced before it takes the name. Makes the folder. */
 export async function writeFileWhole(path: string, content: string | Uint8Array): Promise<void> {
@@ -23,6 +25,29 @@ export const writeJson = (path: string, value: unknown): Promise<void> =>
 export const writeJsonLines = (path: string, rows: readonly unknown[]): Promise<void> =>
 	writeFileWhole(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
 
+/** Appends one line to a file of JSON lines in a folder that is there, and syncs it; where that fails, the file is as before. */
+export async function appendJsonLine(path: string, row: unknown): Promise<void> {
+	try {
+		const isNew = !existsSync(path);
+		const file = await open(path, "a");
+		try {
+			const { size } = await file.stat();
+			try {
+				await file.appendFile(`${JSON.stringify(row)}\n`);
+			} catch (error) {
+				await file.truncate(size).catch(() => undefined);
+				throw error;
+			}
+			await file.sync();
+		} finally {
+			await file.close();
+		}
+		if (isNew) await syncFolder(dirname(path));
+	} catch (error) {
+		throw fromSystemError(error, path);
+	}
+}
+
 /**
  * A file of JSON lines that grows while it is read (tail -f): every line goes to the system in one piece, so a reader
  * meets whole lines, and what could only be written in part is taken back. Closing syncs it.
@@ -37,13 +62,16 @@ export class JsonLinesFile {
 		this.#file = file;
 	}
 
-	/** An empty file of this name, in a folder that is there. */
-	static async create(path: string): Promise<JsonLinesFile> {
+	/** A file of this name, in a folder that is there, that holds these rows and nothing else. */
+	static async create(path: string, rows: readonly unknown[] = []): Promise<JsonLinesFile> {
+		let file: JsonLinesFile;
 		try {
-			return new JsonLinesFile(path, await open(path, "w"));
+			file = new JsonLinesFile(path, await open(path, "w"));
 		} catch (error) {
 			throw fromSystemError(error, path);
 		}
+		for (const row of rows) await file.append(row);
+		return file;
 	}
 
 	/** @throws FintuneError E_IO ...; the file then ends with the line before */
@@ -69,6 +97,51 @@ export class JsonLinesFile {
 	}
 }
 
+/**
+ * Cuts off the end of a file of JSON lines that a power cut left in part: what follows the last newline, and lines before
+ * it of which a part never reached the disk.
+ * @returns whether there was one
+ */
+export async function dropTornLine(path: string): Promise<boolean> {
+	try {
+		const bytes = await readFile(path);
+		const whole = endOfWholeLines(bytes);
+		if (whole === bytes.length) return false;
+		const file = await open(path, "r+");
+		try {
+			await file.truncate(whole);
+			await file.sync();
+		} finally {
+			await file.close();
+		}
+		return true;
+	} catch (error) {
+		if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+		throw fromSystemError(error, path);
+	}
+}
+
+function endOfWholeLines(bytes: Buffer): number {
+	let end = bytes.lastIndexOf(0x0a) + 1;
+	while (end > 0) {
+		const begin = end < 2 ? 0 : bytes.lastIndexOf(0x0a, end - 2) + 1;
+		try {
+			JSON.parse(bytes.toString("utf8", begin, end));
+			break;
+		} catch {
+			end = begin;
+		}
+	}
+	return end;
+}
+
+/** The objects of a file of JSON lines that may still grow: a last line without its end is left out. None without a file. */
+export async function readWholeLines(path: string): Promise<Record<string, unknown>[]> {
+	if (!existsSync(path)) return [];
+	const text = await readText(path);
+	return parseJsonLines(text.slice(0, text.lastIndexOf("\n") + 1), path).map(({ record }) => record);
+}
+
 /** @throws FintuneError E_NOT_FOUND, or E_DATA_FORMAT where it is not JSON */
 export async function readJson(path: string): Promise<unknown> {
 	let text: string;
@@ -91,54 +164,5 @@ export async function readJsonIfThere(path: string): Promise<unknown> {
 	} catch (error) {
 		if (error instanceof FintuneError && error.code === "E_NOT_FOUND") return undefined;
 		throw error;
-	}
-}
-
-/** sha256 of a file's bytes, hex. */
-export async function hashFile(path: string): Promise<string> {
-	const hash = createHash("sha256");
-	try {
-		for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
-	} catch (error) {
-		throw fromSystemError(error, path);
-	}
-	return hash.digest("hex");
-}
-
-/** Removes a folder with all that is in it; silent where there is none. */
-export async function removeFolder(path: string): Promise<void> {
-	try {
-		await rm(path, { recursive: true, force: true });
-	} catch (error) {
-		throw fromSystemError(error, path);
-	}
-}
-
-/** Makes a folder and its parents. */
-export async function makeFolder(path: string): Promise<void> {
-	try {
-		await mkdir(path, { recursive: true });
-	} catch (error) {
-		const { code } = error as NodeJS.ErrnoException;
-		if (code === "ENOENT") throw fromSystemError(await whyNoFolder(path, error), path);
-		if (code !== "EEXIST" && code !== "ENOTDIR") throw fromSystemError(error, path);
-		throw new FintuneError("E_CANNOT_CREATE", "cannot make this folder", {
-			where: path,
-			found: code === "EEXIST" ? "a file of this name" : "a file where a folder above it should be",
-			hint: "choose another --out",
-			cause: error,
-		});
-	}
-}
-
-/** A recursive mkdir on a read-only file system says ENOENT; making the first missing folder alone says why. */
-async function whyNoFolder(path: string, error: unknown): Promise<unknown> {
-	let first = path;
-	while (!existsSync(dirname(first)) && dirname(first) !== first) first = dirname(first);
-	try {
-		await mkdir(first);
-		return error;
-	} catch (reason) {
-		return reason;
 	}
 }

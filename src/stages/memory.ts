@@ -7,7 +7,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { freemem } from "node:os";
 import { deviceMemory } from "../engine/device.js";
-import type { Model } from "../engine/model.js";
+import { type Model, totalBytes } from "../engine/model.js";
 import type { TrainerOptions } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
 
@@ -69,6 +69,7 @@ export interface MicroBatchChoice {
  * The packing budget for examples of these lengths: the one that is given, which must fit, or for `auto` the wanted one,
  * halved until it fits.
  * @param available bytes that the model's job may take in all; `auto` leaves a fifth of them alone
+ * @param began what an interrupted run has chosen for the same examples; it is taken again where it fits
  * @throws FintuneError E_OUT_OF_MEMORY where the given budget does not fit, with the largest that does, or not even the
  * longest example
  */
@@ -78,17 +79,19 @@ export function chooseMicroBatchTokens(
 	lengths: readonly number[],
 	given: number | "auto" = "auto",
 	available = roomFor(model),
+	began?: number,
 ): MicroBatchChoice {
 	const longest = lengths.reduce((a, b) => Math.max(a, b), 0);
 	const whole = lengths.reduce((a, b) => a + b, 0);
 	const bytes = (tokens: number): number => {
 		const filled: number[] = [];
 		for (let left = tokens; left > 0; left -= longest) filled.push(Math.min(longest, left));
-		return Object.values(model.planTraining(options, { lengths: filled })).reduce((a, b) => a + b, 0);
+		return totalBytes(model.planTraining(options, { lengths: filled }));
 	};
 	const most = given === "auto" ? mostMicroBatchTokens(model.device) : given;
 	const wanted = wantedMicroBatchTokens(longest, whole, most);
 	const budget = given === "auto" ? available * usableShare : available;
+	if (given === "auto" && began !== undefined && bytes(began) <= available) return { tokens: began, wanted };
 	const fitting = halvedUntil((tokens) => bytes(tokens) <= budget, wanted, Math.max(longest, smallest));
 	if (given !== "auto" && fitting !== undefined && fitting < wanted) {
 		throw new FintuneError("E_OUT_OF_MEMORY", `a micro-batch of ${wanted} tokens does not fit`, {

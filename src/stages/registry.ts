@@ -2,7 +2,7 @@
  * Stage types by name.
  * @module
  */
-import type { StageContext, StageOutcome } from "./context.js";
+import type { StageOutcome, TrainingContext } from "./context.js";
 import { dpo } from "./dpo.js";
 import { evaluate } from "./evaluate.js";
 import { pretrain } from "./pretrain.js";
@@ -11,7 +11,7 @@ import { sft } from "./sft.js";
 import { synthesize } from "./synthesize.js";
 
 /** Runs one stage. */
-export function runStage(context: StageContext, config: StageConfig): Promise<StageOutcome> {
+export function runStage(context: TrainingContext, config: StageConfig): Promise<StageOutcome> {
 	switch (config.type) {
 		case "pretrain":
 			return pretrain(context, config);

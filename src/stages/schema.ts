@@ -56,6 +56,30 @@ const common = {
 	when: z.string().optional().describe("run only if this condition on earlier metrics holds"),
 };
 
+const allowLeaks = z
+	.boolean()
+	.default(false)
+	.describe("train on rows that have a text of a test split, too; they are counted in either case");
+
+const guards = z
+	.strictObject({
+		non_finite: z.enum(["stop", "skip", "rollback"]).default("stop").describe("a loss or gradient that is NaN or infinite"),
+		spike: z.enum(["ignore", "warn", "skip", "rollback", "stop"]).default("warn").describe("a loss far above the usual"),
+		spike_factor: z
+			.number()
+			.positive()
+			.default(8)
+			.describe("a spike is so many interquartile ranges above the median of the last spike_window losses"),
+		spike_window: positiveInt.min(16).default(64),
+		grad_norm_limit: z.number().positive().optional().describe("a gradient norm above this counts as a spike"),
+		max_skips: z.number().int().min(0).default(10).describe("stop after so many skipped batches"),
+		max_rollbacks: z.number().int().min(0).default(3),
+		rollback_lr_factor: z.number().positive().max(1).default(0.5).describe("what a rollback multiplies the learning rate by"),
+		disk_wait_minutes: z.number().min(0).default(10).describe("wait so long for room for a checkpoint before giving up"),
+	})
+	.prefault({})
+	.describe("what is done when something goes wrong; skip: leave the batch out, rollback: go back to the newest checkpoint");
+
 const training = {
 	data: z.array(dataSource).min(1),
 	lora: lora.optional().describe("absent: all parameters are trained"),
@@ -80,6 +104,11 @@ const training = {
 	assistant_only_loss: z.enum(["all", "last"]).default("all"),
 	recompute: z.enum(["none", "selective", "full"]).default("selective"),
 	validation: validation.optional(),
+	save_steps: positiveInt.optional().describe("save a checkpoint every so many steps"),
+	save_minutes: z.number().min(0).default(10).describe("save a checkpoint every so many minutes; 0: by steps alone"),
+	save_total_limit: positiveInt.default(2).describe("checkpoints kept"),
+	allow_leaks: allowLeaks,
+	guards,
 };
 
 const generation = {
@@ -123,7 +152,19 @@ export const evaluateSchema = z.strictObject({
 	type: z.literal("evaluate"),
 	tasks: z.array(z.string()).min(1),
 	split: split.default("test"),
-	limit: positiveInt.optional(),
+	limit: z
+		.union([positiveInt, z.number().gt(0).lt(1)])
+		.optional()
+		.describe("rows of each task; below 1 a share of them"),
+	limit_rule: z
+		.enum(["seeded", "leaderboard"])
+		.default("seeded")
+		.describe("which rows: a seeded choice, or those that the leaderboard's harness asks, in its order"),
+	num_fewshot: z.number().int().min(0).default(0).describe("train rows shown with their answers before each question"),
+	prompt_truncation: z
+		.enum(["refuse", "leaderboard"])
+		.default("refuse")
+		.describe("a prompt that is too long: refused, or cut from the left as the leaderboard's harness does"),
 	...generation,
 	chat_template: z.boolean().default(false),
 	scoring: z.enum(["leaderboard", "strict"]).default("leaderboard"),
@@ -136,6 +177,7 @@ const synthesize = z.strictObject({
 	task: z.string(),
 	corpus: z.string().optional().describe("jsonl files with a text column; default: the task's own train texts, labels unread"),
 	limit: positiveInt.optional(),
+	allow_leaks: allowLeaks,
 	samples: positiveInt.default(4),
 	agreement: ratio.default(0.75).describe("share of the samples that must give the same answer"),
 	pairs: z.enum(["sft", "dpo"]).default("sft"),

@@ -4,6 +4,8 @@
  * @module
  */
 import { type DtypeName, type Model, type ModelFiles, openModel, resolveModel } from "../engine/model.js";
+import { licenceNote } from "../tasks/licences.js";
+import type { Task } from "../tasks/task.js";
 import { openTokenizer, type Tokenizer } from "../text/tokenizer.js";
 
 export interface SessionOptions {
@@ -24,6 +26,7 @@ export class ModelSession {
 	/** Adapter folders, bottom first. */
 	stack: string[];
 	readonly options: SessionOptions;
+	readonly #licencesTold = new Set<string>();
 	#open: Open | undefined;
 	#tokenizer: { dir: string; tokenizer: Tokenizer } | undefined;
 
@@ -36,6 +39,14 @@ export class ModelSession {
 	/** The folder that the name or path of the base stands for. */
 	folder(): ModelFiles {
 		return resolveModel(this.base);
+	}
+
+	/** Says under which licence a task's data stand, where a user should know, once a task. */
+	tellLicence(task: Task, tell: (message: string) => void): void {
+		const note = licenceNote(task);
+		if (note === undefined || this.#licencesTold.has(task.name)) return;
+		this.#licencesTold.add(task.name);
+		tell(note);
 	}
 
 	/** The tokenizer of the base. */

@@ -4,20 +4,21 @@
  * @module
  */
 import type { SequenceExample } from "../data/examples.js";
-import type { StageContext, StageOutcome } from "./context.js";
+import type { StageOutcome, TrainingContext } from "./context.js";
 import type { SftConfig } from "./schema.js";
-import type { TrainingSet } from "./train_loop.js";
 import { trainStage } from "./train_stage.js";
 import { readTrainingData } from "./training_data.js";
+import type { TrainingSet } from "./training_set.js";
 
-export async function sft(context: StageContext, config: SftConfig): Promise<StageOutcome> {
+export async function sft(context: TrainingContext, config: SftConfig): Promise<StageOutcome> {
 	const data = await readTrainingData(context, config);
-	if (data.sequences.length === 0) return { status: "skipped", note: `no usable row: ${data.summary}`, metrics: {} };
+	if (data.sequences.length === 0) return { status: "skipped", note: `no usable row: ${data.summary}`, metrics: data.leaks };
 	return trainStage(context, config, {
 		type: "sft",
 		set: sequenceSet(data.sequences, data.draw),
 		...(data.validation ? { validation: data.validation.sequences } : {}),
 		note: data.summary,
+		metrics: data.leaks,
 	});
 }
 

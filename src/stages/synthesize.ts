@@ -6,14 +6,17 @@
  */
 import { join } from "node:path";
 import { readRows } from "../data/readers.js";
-import type { Generation } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Task } from "../tasks/task.js";
 import { queryFor } from "../tasks/unlabelled.js";
+import { openWhenFree } from "./busy_gpu.js";
+import { limitRows } from "./choose_rows.js";
 import type { StageContext, StageOutcome } from "./context.js";
-import { limitRows, promptIds, samplingOf, stopIdsOf } from "./evaluate.js";
 import { writeJsonLines } from "./files.js";
+import { dropKeptAnswers, KeptAnswers } from "./kept_answers.js";
+import { admitted, corpusRows, LeakTally } from "./leaks.js";
+import { promptIds, samplingOf, stopIdsOf } from "./prompts.js";
 import { AnswerExtractor, reasoningPrompt } from "./reasoning.js";
 import type { SynthesizeConfig } from "./schema.js";
 
@@ -25,8 +28,13 @@ interface Sample {
 
 export async function synthesize(context: StageContext, config: SynthesizeConfig): Promise<StageOutcome> {
 	const task = taskByName(config.task);
-	const queries = limitRows(await readQueries(context, task, config), config.limit, context.seed);
-	if (queries.length === 0) return { status: "skipped", note: "the corpus has no text", metrics: {} };
+	context.session.tellLicence(task, context.log);
+	const tally = new LeakTally(config.allow_leaks);
+	const queries = limitRows(await readQueries(context, task, config, tally), config.limit, context.seed);
+	const leaks = tally.note();
+	if (queries.length === 0) {
+		return { status: "skipped", note: ["the corpus has no text", leaks].filter(Boolean).join(": "), metrics: tally.metrics() };
+	}
 	const prompts = queries.map((query) => reasoningPrompt(query, config.instruction));
 	const samples = await sampleAnswers(context, task, prompts, config);
 
@@ -54,6 +62,7 @@ export async function synthesize(context: StageContext, config: SynthesizeConfig
 		),
 	);
 	await writeJsonLines(join(context.folder, "rows.jsonl"), rows);
+	await dropKeptAnswers(context);
 	const all = queries.length * config.samples;
 	const metrics = {
 		texts: queries.length,
@@ -61,18 +70,24 @@ export async function synthesize(context: StageContext, config: SynthesizeConfig
 		agreement: agreed / queries.length,
 		unread: unread / all,
 		overlong: samples.flat().filter((s) => s.finishReason === "length").length / all,
+		...tally.metrics(),
 	};
-	const note = `${rows.length} of ${queries.length} texts kept (${unread} of ${all} samples without a readable answer)`;
+	const made = `${rows.length} of ${queries.length} texts kept (${unread} of ${all} samples without a readable answer)`;
+	const note = [made, ...(leaks === undefined ? [] : [`${leaks} before sampling`])].join(", ");
 	return rows.length === 0 ? { status: "skipped", note, metrics } : { status: "done", note, metrics };
 }
 
-async function readQueries(context: StageContext, task: Task, config: SynthesizeConfig): Promise<string[]> {
-	const train = task.hasSplit("train") ? await task.load("train", context.dataDirs) : [];
-	if (config.corpus === undefined) return train.map((row) => row.query);
-	const wording = train[0] ?? (await task.load("test", context.dataDirs))[0];
+async function readQueries(context: StageContext, task: Task, config: SynthesizeConfig, tally: LeakTally): Promise<string[]> {
+	const { rows, leaks } = task.hasSplit("train") ? await context.leaks.taskRows(task, "train") : { rows: [], leaks: undefined };
+	if (config.corpus === undefined) {
+		return rows.filter((row) => tally.admit(leaks?.get(row))).map((row) => row.query);
+	}
+	const wording = rows.find((row) => !leaks?.has(row)) ?? (await task.load("test", context.dataDirs))[0];
 	if (!wording) throw new FintuneError("E_TASK_DATA", `task ${task.name} has no row to take the wording from`);
 	const queries: string[] = [];
-	for await (const { value, source } of readRows(context.resolvePath(config.corpus))) {
+	const files = context.resolvePath(config.corpus);
+	const kinds = await context.leaks.files(files, corpusRows);
+	for await (const { value, source } of admitted(readRows(files), (_, place) => kinds.get(place), tally)) {
 		if (typeof value.text !== "string" || value.text.trim() === "") {
 			throw new FintuneError("E_DATA_ROW", "a corpus row has no text", {
 				where: `${source.file}:${source.line}`,
@@ -91,7 +106,7 @@ async function sampleAnswers(
 	prompts: readonly string[],
 	config: SynthesizeConfig,
 ): Promise<Sample[][]> {
-	const model = await context.session.model();
+	const model = await openWhenFree(context);
 	const tokenizer = await context.session.tokenizer();
 	const extractor = new AnswerExtractor(task.labels, config.answer_pattern);
 	// Each sample has a stream of its own, so a sample does not depend on which others there are.
@@ -99,31 +114,37 @@ async function sampleAnswers(
 		const inputIds = promptIds(prompt, tokenizer, config.chat_template);
 		return Array.from({ length: config.samples }, (_, k) => ({ inputIds, stream: i * config.samples + k }));
 	});
-	let finished = 0;
-	let generations: Generation[];
+	const kept = await KeptAnswers.open(context, task.name, requests.length);
+	const answers = new Map(kept.found);
+	const open = requests.filter(({ stream }) => !answers.has(stream));
 	try {
-		generations = await model.generate(
-			requests,
+		await model.generate(
+			open,
 			{
 				...samplingOf(config, context.seed),
 				maxNewTokens: config.max_new_tokens ?? 192,
 				stopIds: stopIdsOf(model, tokenizer, config.chat_template),
 			},
 			{
-				onFinished: () => {
-					finished += 1;
-					context.progress.update({ stage: context.name, step: finished, total: requests.length, unit: "sample" });
+				onFinished: ({ index: position, outputIds, finishReason }) => {
+					const index = open[position]!.stream;
+					const answer = { index, output_ids: Array.from(outputIds), finish_reason: finishReason };
+					answers.set(index, answer);
+					kept.add(answer);
+					context.progress.update({ stage: context.name, step: answers.size, total: requests.length, unit: "sample" });
 				},
 				...(context.signal ? { signal: context.signal } : {}),
 			},
 		);
 	} finally {
 		context.progress.end();
+		await kept.close();
 	}
 	return prompts.map((_, i) =>
-		generations.slice(i * config.samples, (i + 1) * config.samples).map((g) => {
-			const output = tokenizer.decode(g.outputIds, { skipSpecialTokens: true }).trim();
-			return { output, answer: g.finishReason === "stop" ? extractor.extract(output) : undefined, finishReason: g.finishReason };
+		Array.from({ length: config.samples }, (_, k) => {
+			const { output_ids: ids, finish_reason: finishReason } = answers.get(i * config.samples + k)!;
+			const output = tokenizer.decode(ids, { skipSpecialTokens: true }).trim();
+			return { output, answer: finishReason === "stop" ? extractor.extract(output) : undefined, finishReason };
 		}),
 	);
 }

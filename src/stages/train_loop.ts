@@ -1,31 +1,28 @@
 /**
  * The one training loop: every stage that trains hands it examples and gets a trained adapter or model. Order, packing,
- * schedule, validation, early stopping and metrics live here and nowhere else.
+ * schedule, validation, early stopping, metrics and checkpoints live here and nowhere else.
  * @module
  */
 import { join } from "node:path";
-import { epochOrder } from "../data/order.js";
-import { packBatches } from "../data/pack.js";
 import type { Trainer } from "../engine/trainer.js";
-import type { StepResult, TrainingBatch } from "../engine/types.js";
+import type { NamedTensor, StepResult } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
-import { createEventWriter } from "../report/tensorboard.js";
+import { mendEventFiles } from "../report/event_files.js";
+import { createEventWriter, type EventWriter } from "../report/tensorboard.js";
 import type { MetricRow, TrainingReport } from "../report/types.js";
-import type { StageContext } from "./context.js";
-import { JsonLinesFile } from "./files.js";
+import type { Checkpoint, Checkpoints } from "./checkpoint.js";
+import type { TrainingContext } from "./context.js";
+import { waitForRoom } from "./disk.js";
+import { JsonLinesFile, removeFolder } from "./files.js";
+import { Guards } from "./guards.js";
 import { type LrSchedule, learningRateAt, warmupStepsOf } from "./lr_schedule.js";
 import type { TrainingConfig } from "./schema.js";
+import { planSteps, type StepPlan } from "./step_plan.js";
+import { TimeLimit } from "./time_limit.js";
+import { packed, type TrainingSet } from "./training_set.js";
 
-/** Examples of one kind with what the loop has to know about them. */
-export interface TrainingSet<Item> {
-	items: readonly Item[];
-	/** Tokens that item needs in a micro-batch (a pair: both answers with their prompts). */
-	tokens(item: Item): number;
-	/** One optimiser step over these items; micro-batches hold indices into `items`. */
-	batch(items: readonly Item[], microBatches: number[][]): TrainingBatch;
-	/** Indices to draw in an epoch, before shuffling (mixing weights); default: every item once. */
-	draw?(epoch: number): readonly number[];
-}
+/** TensorBoard's, below a stage's folder. */
+export const eventsFolder = "tensorboard";
 
 export interface LoopResult {
 	rows: MetricRow[];
@@ -36,113 +33,347 @@ export interface LoopResult {
 }
 
 interface LoopOptions<Item> {
-	context: StageContext;
+	context: TrainingContext;
 	config: TrainingConfig;
 	type: string;
 	trainer: Trainer;
 	set: TrainingSet<Item>;
 	validation?: readonly Item[];
 	microBatchTokens: number;
-	/** Called with the first step's result before the update took effect on the next (the fresh-adapter check). */
-	onFirstStep?(result: StepResult): void;
+	checkpoints: Checkpoints;
+	/** Where an interrupted loop goes on; the trainer is brought to it. */
+	resume?: Checkpoint;
 }
+
+/** The state of the loop besides the trainer's; a checkpoint holds both. */
+interface LoopState {
+	/** Optimiser steps done. */
+	step: number;
+	rows: MetricRow[];
+	/** The row of a step whose validation is not done yet. */
+	pending?: MetricRow | undefined;
+	best: { loss: number; step: number; misses: number; parameters?: NamedTensor[] };
+	tokens: number;
+	/** Batches that a guard left out. */
+	skipped: number;
+	/** Times that a guard went back to a checkpoint. */
+	rollbacks: number;
+	/** What the scheduled learning rate is multiplied by. */
+	lrScale: number;
+}
+
+/** Ends a pass of the loop: the next goes on from the newest checkpoint. */
+class RollBack extends Error {}
 
 /**
  * Runs the loop; metrics.jsonl and TensorBoard events grow in the stage's folder as it goes. The trainer then holds the
  * kept parameters.
+ * @throws FintuneError E_ABORTED once the context's signal has fired, after a checkpoint was saved
  */
 export async function trainLoop<Item>(options: LoopOptions<Item>): Promise<LoopResult> {
-	const { context, config, trainer, set } = options;
-	const plan = planSteps(set, config, config.seed ?? context.seed);
-	if (plan.totalSteps === 0) throw new FintuneError("E_DATA_EMPTY", "there is nothing to train on", { where: context.name });
-	const schedule: LrSchedule = {
-		type: config.lr_scheduler_type,
-		learningRate: config.learning_rate,
-		warmupSteps: warmupStepsOf(plan.totalSteps, config.warmup_steps, config.warmup_ratio),
-		totalSteps: plan.totalSteps,
-	};
-	const metrics = await JsonLinesFile.create(join(context.folder, "metrics.jsonl"));
-	const events = createEventWriter(join(context.folder, "tensorboard"));
-	const rows: MetricRow[] = [];
-	const best: { loss: number; step: number; parameters?: ReturnType<Trainer["parameters"]>; misses: number } = {
-		loss: Number.POSITIVE_INFINITY,
+	const loop = new Loop(options);
+	await loop.run();
+	return loop.result();
+}
+
+class Loop<Item> {
+	readonly #options: LoopOptions<Item>;
+	readonly #plan: StepPlan;
+	readonly #schedule: LrSchedule;
+	readonly #seed: number;
+	readonly #state: LoopState = {
 		step: 0,
-		misses: 0,
+		rows: [],
+		best: { loss: Number.POSITIVE_INFINITY, step: 0, misses: 0 },
+		tokens: 0,
+		skipped: 0,
+		rollbacks: 0,
+		lrScale: 1,
 	};
-	const started = context.now();
-	let totalTokens = 0;
-	let step = 0;
-	try {
-		for (const { epoch, items: indices } of plan.steps()) {
-			const items = indices.map((i) => set.items[i]!);
-			const microBatches = packed(set, items, options.microBatchTokens);
-			const learningRate = learningRateAt(schedule, step);
-			const before = context.now();
-			const result = await trainer.step(set.batch(items, microBatches), {
-				learningRate,
-				...(context.signal ? { signal: context.signal } : {}),
-			});
-			const seconds = Math.max(1e-9, context.now() - before);
-			const tokens = items.reduce((sum, item) => sum + set.tokens(item), 0);
-			totalTokens += tokens;
-			step += 1;
-			if (step === 1) options.onFirstStep?.(result);
-			const row = metricRow(step, epoch, learningRate, tokens / seconds, result);
-			if (options.validation && config.validation && (step % config.validation.every_steps === 0 || step === plan.totalSteps)) {
-				row.eval_loss = await validationLoss(options, options.validation);
-				if (row.eval_loss < best.loss) {
-					Object.assign(best, { loss: row.eval_loss, step, misses: 0 });
-					if (config.validation.keep === "best") best.parameters = trainer.parameters();
-				} else {
-					best.misses += 1;
-				}
+	readonly #guards: Guards;
+	#microBatchTokens: number;
+	/** The moment at which an uninterrupted loop would have begun. */
+	readonly #started: number;
+	#saved = { step: 0, at: 0 };
+	readonly #limit: TimeLimit;
+
+	constructor(options: LoopOptions<Item>) {
+		const { context, config, set, resume } = options;
+		this.#options = options;
+		this.#seed = config.seed ?? context.seed;
+		this.#guards = new Guards(config.guards);
+		this.#microBatchTokens = options.microBatchTokens;
+		this.#plan = planSteps(set, config, this.#seed);
+		const { totalSteps } = this.#plan;
+		if (totalSteps === 0) throw new FintuneError("E_DATA_EMPTY", "there is nothing to train on", { where: context.name });
+		this.#schedule = {
+			type: config.lr_scheduler_type,
+			learningRate: config.learning_rate,
+			warmupSteps: warmupStepsOf(totalSteps, config.warmup_steps, config.warmup_ratio),
+			totalSteps,
+		};
+		if (resume) this.#restore(resume);
+		this.#saved = { step: this.#state.step, at: context.now() };
+		this.#started = context.now() - (resume?.state.seconds ?? 0);
+		this.#limit = new TimeLimit(context, context.stopTime ? checkpointBytes(options.trainer.parameters()) : 0);
+	}
+
+	async run(): Promise<void> {
+		let goesOn = this.#options.resume !== undefined;
+		while (true) {
+			try {
+				return await this.#pass(goesOn);
+			} catch (error) {
+				if (!(error instanceof RollBack)) throw error;
+				await this.#rollBack(error);
+				goesOn = true;
 			}
-			rows.push(row);
-			await metrics.append(row);
-			for (const [tag, value] of Object.entries(row)) {
-				if (tag !== "step" && value !== undefined) events.scalar(tag, value, step);
-			}
-			context.progress.update({
-				stage: context.name,
-				step,
-				total: plan.totalSteps,
-				loss: result.loss,
-				tokensPerSecond: row.tokens_per_second,
-			});
-			if (config.validation?.patience !== undefined && best.misses >= config.validation.patience) {
-				context.log(
-					`${context.name}: stopped at step ${step} of ${plan.totalSteps}: no better validation loss since step ${best.step}`,
-				);
-				break;
-			}
-		}
-	} finally {
-		context.progress.end();
-		try {
-			events.close();
-		} finally {
-			await metrics.close();
 		}
 	}
-	const keepBest = best.parameters !== undefined && best.step !== step;
-	if (keepBest) trainer.setParameters(best.parameters!);
-	const trainable = trainer.parameters().reduce((sum, p) => sum + p.data.length, 0);
-	const report: TrainingReport = {
-		stage: context.name,
-		type: options.type,
-		rows,
-		seconds: context.now() - started,
-		tokens: totalTokens,
-		trainableParameters: trainable,
-		microBatchTokens: options.microBatchTokens,
-	};
-	return {
-		rows,
-		report,
-		keptStep: keepBest ? best.step : step,
-		...(Number.isFinite(best.loss) ? { bestEvalLoss: best.loss } : {}),
-	};
+
+	/** From where the state is to the end, or to what ends it before. */
+	async #pass(goesOn: boolean): Promise<void> {
+		const { context } = this.#options;
+		const state = this.#state;
+		const metrics = await JsonLinesFile.create(join(context.folder, "metrics.jsonl"), state.rows);
+		const eventsPath = join(context.folder, eventsFolder);
+		if (!goesOn) await removeFolder(eventsPath);
+		for (const { path, lost } of mendEventFiles(eventsPath))
+			context.log(`${path}: its last ${lost} bytes were damaged, and are cut off`);
+		const events = createEventWriter(eventsPath, goesOn ? { resumedAtStep: (state.rows.at(-1)?.step ?? 0) + 1 } : {});
+		try {
+			if (!goesOn && this.#guards.rollsBack) await this.#save("start", events);
+			if (state.pending) await this.#endStep(metrics, events);
+			for (const { epoch, items } of this.#plan.steps(state.step)) {
+				if (this.#outOfPatience()) break;
+				this.#limit.check();
+				if (await this.#trainStep(epoch, items)) await this.#endStep(metrics, events);
+				if (this.#saveIsDue()) await this.#save("interval", events);
+			}
+		} catch (error) {
+			if (error instanceof FintuneError && error.code === "E_ABORTED") await this.#save("stopped", events);
+			throw error;
+		} finally {
+			context.progress.end();
+			try {
+				events.close();
+			} finally {
+				await metrics.close();
+			}
+		}
+	}
+
+	/** Keeps the parameters that the config asks for, and tells what was done. */
+	result(): LoopResult {
+		const { context, trainer, type } = this.#options;
+		const { best, rows, step, tokens } = this.#state;
+		const keepBest = best.parameters !== undefined && best.step !== step;
+		if (keepBest) trainer.setParameters(best.parameters!);
+		const report: TrainingReport = {
+			stage: context.name,
+			type,
+			rows,
+			seconds: context.now() - this.#started,
+			tokens,
+			trainableParameters: trainer.parameters().reduce((sum, p) => sum + p.data.length, 0),
+			microBatchTokens: this.#microBatchTokens,
+		};
+		return {
+			rows,
+			report,
+			keptStep: keepBest ? best.step : step,
+			...(Number.isFinite(best.loss) ? { bestEvalLoss: best.loss } : {}),
+		};
+	}
+
+	/** One optimiser step; its row is pending until {@link #endStep}. False where a guard left the batch out. */
+	async #trainStep(epoch: number, indices: readonly number[]): Promise<boolean> {
+		const { context, set } = this.#options;
+		const state = this.#state;
+		const items = indices.map((i) => set.items[i]!);
+		const learningRate = learningRateAt(this.#schedule, state.step) * state.lrScale;
+		const before = context.now();
+		let result: StepResult;
+		try {
+			result = await this.#optimise(items, learningRate);
+		} catch (error) {
+			if (this.#guards.action(error, state) === "rollback") throw new RollBack((error as Error).message, { cause: error });
+			state.step += 1;
+			state.skipped += 1;
+			await this.#tell({ event: "skipped batch", step: state.step, reason: (error as Error).message, items: indices });
+			return false;
+		}
+		const seconds = Math.max(1e-9, context.now() - before);
+		this.#limit.stepTook(seconds, this.#plan.totalSteps - state.step - 1);
+		const tokens = items.reduce((sum, item) => sum + set.tokens(item), 0);
+		state.tokens += tokens;
+		state.step += 1;
+		state.pending = metricRow(state.step, epoch, learningRate, tokens / seconds, result);
+		const warning = this.#guards.warning(state.rows, result);
+		if (warning) await this.#tell({ event: "loss spike", step: state.step, reason: warning });
+		return true;
+	}
+
+	/** The step itself, in smaller micro-batches where memory falls short: the loss is normalised over all of them. */
+	async #optimise(items: readonly Item[], learningRate: number): Promise<StepResult> {
+		const { context, trainer, set } = this.#options;
+		const limits = this.#guards.limits(this.#state.rows);
+		while (true) {
+			try {
+				return await trainer.step(set.batch(items, packed(set, items, this.#microBatchTokens)), {
+					learningRate,
+					limits,
+					...(context.signal ? { signal: context.signal } : {}),
+				});
+			} catch (error) {
+				const smaller = Math.max(Math.ceil(this.#microBatchTokens / 2), ...items.map((item) => set.tokens(item)));
+				if (!(error instanceof FintuneError && error.code === "E_OUT_OF_MEMORY") || smaller >= this.#microBatchTokens)
+					throw error;
+				const from = this.#microBatchTokens;
+				this.#microBatchTokens = smaller;
+				await this.#tell({
+					event: "memory short",
+					step: this.#state.step + 1,
+					reason: `${error.message}; micro_batch_tokens ${from} becomes ${smaller}, bits may differ from those of a run with enough memory`,
+				});
+			}
+		}
+	}
+
+	/** Back to the newest checkpoint, with a smaller learning rate from there. */
+	async #rollBack(why: RollBack): Promise<void> {
+		const { context, config, checkpoints } = this.#options;
+		const { step, rollbacks, lrScale } = this.#state;
+		const newest = await checkpoints.newest();
+		if (newest === undefined) throw why.cause;
+		this.#restore(newest.checkpoint);
+		this.#state.rollbacks = rollbacks + 1;
+		this.#state.lrScale = lrScale * config.guards.rollback_lr_factor;
+		this.#saved = { step: this.#state.step, at: context.now() };
+		await this.#tell({
+			event: "rolled back",
+			step: step + 1,
+			checkpoint: newest.name,
+			learning_rate_scale: this.#state.lrScale,
+			reason: why.message,
+		});
+	}
+
+	/** What a guard did, for the journal and the reader. */
+	async #tell({ event, step, reason, ...more }: { event: string; step: number; reason: string; [key: string]: unknown }) {
+		const { context } = this.#options;
+		await context.journal({ event, step, reason, ...more });
+		context.log(`${context.name}: step ${step}: ${event}: ${reason}`);
+	}
+
+	/** Validates where it is time to, and publishes the row of the newest step. */
+	async #endStep(metrics: JsonLinesFile, events: EventWriter): Promise<void> {
+		const { context, config, trainer, validation } = this.#options;
+		const state = this.#state;
+		const { best, step } = state;
+		const { totalSteps } = this.#plan;
+		const row = state.pending!;
+		if (validation && config.validation && (step % config.validation.every_steps === 0 || step === totalSteps)) {
+			row.eval_loss = await validationLoss(this.#options, validation);
+			if (row.eval_loss < best.loss) {
+				Object.assign(best, { loss: row.eval_loss, step, misses: 0 });
+				if (config.validation.keep === "best") best.parameters = trainer.parameters();
+			} else {
+				best.misses += 1;
+			}
+		}
+		delete state.pending;
+		state.rows.push(row);
+		await metrics.append(row);
+		for (const [tag, value] of Object.entries(row)) {
+			if (tag !== "step" && value !== undefined) events.scalar(tag, value, step);
+		}
+		context.progress.update({
+			stage: context.name,
+			step,
+			total: totalSteps,
+			loss: row.loss,
+			tokensPerSecond: row.tokens_per_second,
+		});
+		if (this.#outOfPatience()) {
+			context.log(`${context.name}: stopped at step ${step} of ${totalSteps}: no better validation loss since step ${best.step}`);
+		}
+	}
+
+	#outOfPatience(): boolean {
+		const patience = this.#options.config.validation?.patience;
+		return patience !== undefined && this.#state.best.misses >= patience;
+	}
+
+	/** Not after the last step: what was trained is written right then. */
+	#saveIsDue(): boolean {
+		const { context, config } = this.#options;
+		const { step } = this.#state;
+		if (step === this.#plan.totalSteps || this.#outOfPatience()) return false;
+		if (config.save_steps !== undefined && step % config.save_steps === 0) return true;
+		return config.save_minutes > 0 && context.now() - this.#saved.at >= config.save_minutes * 60;
+	}
+
+	async #save(reason: "start" | "interval" | "stopped", events: EventWriter): Promise<void> {
+		const { context, config, trainer, checkpoints } = this.#options;
+		const { step, rows, pending, best, tokens, skipped, rollbacks, lrScale } = this.#state;
+		if (step === this.#saved.step && reason !== "start") return;
+		const { disk_wait_minutes: patience } = config.guards;
+		const parameters = trainer.parameters();
+		if (reason !== "stopped") await waitForRoom(context, 1.1 * checkpointBytes(parameters) + spareBytes, 60 * patience);
+		const began = context.now();
+		events.flush();
+		const { m, v, lossScale, lossScaleSteps } = trainer.optimizerState();
+		const name = await checkpoints.save({
+			state: {
+				step,
+				rows,
+				...(pending ? { pending } : {}),
+				best: { loss: Number.isFinite(best.loss) ? best.loss : null, step: best.step, misses: best.misses },
+				tokens,
+				...(skipped > 0 ? { skipped } : {}),
+				...(rollbacks > 0 ? { rollbacks, lrScale } : {}),
+				seconds: context.now() - this.#started,
+				microBatchTokens: this.#microBatchTokens,
+				...(lossScale === undefined ? {} : { lossScale, lossScaleSteps: lossScaleSteps ?? 0 }),
+				data: { ...this.#plan.cursor(step), seed: this.#seed },
+				dropout: { seed: this.#seed, step: step - skipped },
+				schedule: this.#schedule,
+			},
+			parameters,
+			optimizer: { m, v },
+			...(best.parameters ? { best: best.parameters } : {}),
+		});
+		this.#saved = { step, at: context.now() };
+		const seconds = Number((context.now() - began).toFixed(3));
+		this.#limit.saveTook(seconds);
+		await context.journal({ event: "checkpoint", checkpoint: name, step, reason, seconds });
+	}
+
+	#restore({ state, parameters, optimizer, best }: Checkpoint): void {
+		const { trainer } = this.#options;
+		const { step, rows, pending, tokens, lossScale, lossScaleSteps, skipped = 0, rollbacks = 0, lrScale = 1 } = state;
+		trainer.setParameters(parameters);
+		trainer.setOptimizerState({ step: step - skipped, ...optimizer, lossScale, lossScaleSteps });
+		Object.assign(this.#state, {
+			step,
+			rows: [...rows],
+			pending,
+			best: { ...state.best, loss: state.best.loss ?? Number.POSITIVE_INFINITY, ...(best ? { parameters: best } : {}) },
+			tokens,
+			skipped,
+			rollbacks,
+			lrScale,
+		});
+	}
 }
+
+/** Room beside a checkpoint: the journal, metrics, what a stage leaves. */
+const spareBytes = 1 << 20;
+
+/** Parameters and both moments in f32. */
+const checkpointBytes = (parameters: readonly NamedTensor[]): number =>
+	12 * parameters.reduce((sum, p) => sum + p.data.length, 0);
 
 function metricRow(step: number, epoch: number, learningRate: number, tokensPerSecond: number, result: StepResult): MetricRow {
 	const row: MetricRow = {
@@ -162,50 +393,11 @@ function metricRow(step: number, epoch: number, learningRate: number, tokensPerS
 	return row;
 }
 
-const packed = <Item>(set: TrainingSet<Item>, items: readonly Item[], budget: number): number[][] =>
-	packBatches(
-		items.map((item) => set.tokens(item)),
-		budget,
-	).map(({ indices }) => indices);
-
 /** Mean over the validation items, weighted as a training step would weigh them. */
 async function validationLoss<Item>(
-	{ set, trainer, microBatchTokens }: LoopOptions<Item>,
+	{ context, set, trainer, microBatchTokens }: LoopOptions<Item>,
 	items: readonly Item[],
 ): Promise<number> {
 	const microBatches = packed(set, items, microBatchTokens);
-	return (await trainer.evaluate(set.batch(items, microBatches))).loss;
-}
-
-interface StepPlan {
-	totalSteps: number;
-	/** The items of every step in order, with the epoch reached after it. */
-	steps(): Iterable<{ epoch: number; items: number[] }>;
-}
-
-/** How many steps there are and what is in them; the last batch of an epoch may be smaller. */
-export function planSteps(
-	set: Pick<TrainingSet<unknown>, "items" | "draw">,
-	config: Pick<TrainingConfig, "batch_size" | "max_steps" | "num_train_epochs" | "shuffle">,
-	seed: number,
-): StepPlan {
-	const draw = set.draw ?? (() => set.items.map((_, i) => i));
-	const perEpoch = Math.ceil(draw(0).length / config.batch_size);
-	const totalSteps = config.max_steps ?? Math.ceil((config.num_train_epochs ?? 1) * perEpoch);
-	return {
-		totalSteps: perEpoch === 0 ? 0 : totalSteps,
-		*steps() {
-			let done = 0;
-			if (perEpoch === 0) return;
-			for (let epoch = 0; done < totalSteps; epoch++) {
-				const drawn = draw(epoch);
-				const order = config.shuffle ? epochOrder(drawn.length, seed, epoch) : drawn.map((_, i) => i);
-				for (let at = 0; at < order.length && done < totalSteps; at += config.batch_size) {
-					const items = Array.from(order.slice(at, at + config.batch_size), (i) => drawn[i]!);
-					done += 1;
-					yield { epoch: epoch + Math.min(1, (at + items.length) / order.length), items };
-				}
-			}
-		},
-	};
+	return (await trainer.evaluate(set.batch(items, microBatches), { signal: context.signal })).loss;
 }

@@ -4,14 +4,18 @@
  */
 import { join } from "node:path";
 import { initAdapter, loadAdapter } from "../engine/adapter.js";
+import { environmentOf } from "../engine/environment.js";
 import type { Model } from "../engine/model.js";
 import { saveModel } from "../engine/save_model.js";
 import type { Trainer } from "../engine/trainer.js";
 import type { Adapter } from "../engine/types.js";
-import type { StageContext, StageOutcome } from "./context.js";
+import { openWhenFree, whenMemoryIsFree } from "./busy_gpu.js";
+import { Checkpoints, checkpointsFolder } from "./checkpoint.js";
+import type { StageOutcome, TrainingContext } from "./context.js";
 import { chooseMicroBatchTokens } from "./memory.js";
 import type { TrainingConfig } from "./schema.js";
-import { type TrainingSet, trainLoop } from "./train_loop.js";
+import { trainLoop } from "./train_loop.js";
+import type { TrainingSet } from "./training_set.js";
 
 export interface TrainStageOptions<Item> {
 	type: string;
@@ -23,17 +27,20 @@ export interface TrainStageOptions<Item> {
 	prepare?(trainer: Trainer, model: Model): Promise<{ set: TrainingSet<Item>; validation?: readonly Item[] }>;
 	/** What happened to the data, for the stage's note. */
 	note?: string;
+	/** Counts of the data, for the stage's metrics. */
+	metrics?: Record<string, number>;
 }
 
 /** Trains an adapter on top of the present stack, or all parameters, and leaves it in the stage's folder. */
 export async function trainStage<Item>(
-	context: StageContext,
+	context: TrainingContext,
 	config: TrainingConfig,
 	options: TrainStageOptions<Item>,
 ): Promise<StageOutcome> {
 	const { session } = context;
 	const seed = config.seed ?? context.seed;
-	const model = await session.model(
+	const model = await openWhenFree(
+		context,
 		config.lora ? {} : { trainable: true, ...(options.random ? { random: options.random } : {}) },
 	);
 	if (config.lora) {
@@ -50,18 +57,41 @@ export async function trainStage<Item>(
 		seed,
 		...(config.lora ? { dropout: config.lora.dropout } : {}),
 	};
+	const checkpoints = new Checkpoints(
+		join(context.folder, checkpointsFolder),
+		context.work,
+		await environmentOf(model),
+		config.save_total_limit,
+		(message) => context.log(`${context.name}: ${message}`),
+	);
+	const resume = await checkpoints.newest();
 	const lengths = options.set.items.map((item) => options.set.tokens(item));
 	const { micro_batch_tokens: given } = config;
-	const chosen = chooseMicroBatchTokens(model, trainerOptions, lengths, given);
+	// An interrupted run was packed by what it had chosen.
+	const began = resume?.checkpoint.state.microBatchTokens;
+	const chosen = await whenMemoryIsFree(
+		context,
+		model.device,
+		() => chooseMicroBatchTokens(model, trainerOptions, lengths, given, undefined, began),
+		() => model.memoryBytes(),
+	);
 	// Where memory, not the data, decided the packing, the same run rounds otherwise elsewhere.
 	const shortage =
 		chosen.tokens < chosen.wanted
 			? `micro_batch_tokens auto: ${chosen.tokens} instead of ${chosen.wanted} for want of memory; set it to get the same rounding on another machine`
 			: undefined;
+	if (began !== undefined && chosen.tokens !== began) {
+		context.log(`${context.name}: packed by ${began} tokens before: bits may differ from those of an uninterrupted run`);
+	}
 	if (given === "auto") context.log(`${context.name}: ${shortage ?? `micro_batch_tokens auto: ${chosen.tokens}`}`);
 	const note = [options.note, shortage].filter(Boolean).join("; ");
 	const trainer = model.createTrainer(trainerOptions);
 	try {
+		if (resume) {
+			const { step } = resume.checkpoint.state;
+			context.log(`${context.name}: goes on after step ${step}, from ${resume.name}`);
+			await context.journal({ event: "resumed", checkpoint: resume.name, step });
+		}
 		const { set, validation } = (await options.prepare?.(trainer, model)) ?? options;
 		const result = await trainLoop({
 			context,
@@ -70,6 +100,8 @@ export async function trainStage<Item>(
 			trainer,
 			set,
 			microBatchTokens: chosen.tokens,
+			checkpoints,
+			...(resume ? { resume: resume.checkpoint } : {}),
 			...(validation ? { validation } : {}),
 		});
 		if (config.lora) await trainer.saveAdapter(join(context.folder, "adapter"));
@@ -83,6 +115,7 @@ export async function trainStage<Item>(
 				loss: last.loss,
 				steps: result.rows.length,
 				kept_step: result.keptStep,
+				...options.metrics,
 				...(result.bestEvalLoss === undefined ? {} : { eval_loss: result.bestEvalLoss }),
 			},
 			training: result.report,
@@ -97,7 +130,7 @@ export async function trainStage<Item>(
 
 /** A fresh adapter, or a stored one whose own rank and scale then hold. */
 async function startAdapter(
-	context: StageContext,
+	context: TrainingContext,
 	lora: NonNullable<TrainingConfig["lora"]>,
 	model: Model,
 	seed: number,

@@ -4,6 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import type { MatchKind } from "../data/decontaminate.js";
 import { type EncodeRowsOptions, type Example, encodeRows, type PairExample, type SequenceExample } from "../data/examples.js";
 import { exampleLength, type LengthTable } from "../data/lengths.js";
 import { mixEpoch } from "../data/mix.js";
@@ -14,8 +15,11 @@ import { FintuneError } from "../errors.js";
 import { taskByName } from "../tasks/registry.js";
 import type { Task, TaskRow } from "../tasks/task.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { limitRows } from "./choose_rows.js";
 import type { StageContext } from "./context.js";
-import { limitRows, promptIds, type StoredGeneration } from "./evaluate.js";
+import type { StoredGeneration } from "./evaluate.js";
+import { admitted, generations, type LeakCheck, LeakTally, trainingRows } from "./leaks.js";
+import { promptIds } from "./prompts.js";
 import type { DataSource, DpoConfig, PretrainConfig, SftConfig } from "./schema.js";
 
 export interface Examples {
@@ -29,7 +33,13 @@ export interface TrainingData extends Examples {
 	draw?: (epoch: number) => readonly number[];
 	/** One line: rows, lengths, what was dropped and why. */
 	summary: string;
+	/** Rows with a text of a test split, for the stage's metrics. */
+	leaks: Record<string, number>;
 }
+
+/** What earlier stages leave in their folders. */
+const rowsFile = "rows.jsonl";
+const generationFiles = join("generations", "*.jsonl");
 
 type Config = SftConfig | DpoConfig | PretrainConfig;
 
@@ -47,9 +57,12 @@ export async function readTrainingData(context: StageContext, config: Config): P
 	const encoder = await encoderFor(context, config);
 	const notes: string[] = [];
 	const sources: { examples: Example[]; weight?: number }[] = [];
+	const leaks = new LeakTally(config.allow_leaks);
 	for (const source of config.data) {
-		const { examples, note } = await readSource(context, config, source, encoder);
-		notes.push(note);
+		const tally = new LeakTally(config.allow_leaks);
+		const { examples, note } = await readSource(context, config, source, encoder, tally);
+		notes.push([note, tally.note()].filter(Boolean).join(", "));
+		leaks.add(tally);
 		sources.push({ examples, ...(source.weight === undefined ? {} : { weight: source.weight }) });
 	}
 	const all = sources.flatMap((s) => s.examples);
@@ -64,6 +77,7 @@ export async function readTrainingData(context: StageContext, config: Config): P
 		...(validation ? { validation } : {}),
 		...(weighted && all.length > 0 ? { draw: (epoch: number) => Array.from(mixEpoch(sizes, seed, epoch)) } : {}),
 		summary,
+		leaks: leaks.metrics(),
 	};
 }
 
@@ -101,30 +115,53 @@ async function readSource(
 	config: Config,
 	source: DataSource,
 	encoder: Encoder,
+	tally: LeakTally,
 ): Promise<{ examples: Example[]; note: string }> {
+	const { leaks } = context;
 	if ("task" in source) {
 		const task = taskByName(source.task);
-		const { rows, report } = await task.loadWithReport(source.split, context.dataDirs);
-		const kept = limitRows(rows, source.limit, context.seed);
-		const removed = Object.entries(report.removed).map(([why, n]) => `${n} removed: ${why}`);
-		return encode(`${task.name} ${source.split}`, taskRows(kept, config), config, encoder, removed);
+		context.session.tellLicence(task, context.log);
+		const { rows, leaks: kinds } = await leaks.taskRows(task, source.split);
+		const clean = rows.filter((row) => tally.admit(kinds.get(row)));
+		const kept = limitRows(clean, source.limit, context.seed);
+		return encode(`${task.name} ${source.split}`, taskRows(kept, config), config, encoder, tally);
 	}
-	if ("path" in source) {
-		return encode(source.path, limited(readRows(context.resolvePath(source.path)), source.limit), config, encoder);
-	}
-	const folder = context.stageFolder(source.from);
-	const rows = join(folder, "rows.jsonl");
-	if (existsSync(rows)) return encode(source.from, limited(readRows(rows), source.limit), config, encoder);
+	const fromFiles = async (name: string, files: string): Promise<{ examples: Example[]; note: string }> => {
+		const kinds = await leaks.files(files, trainingRows(kindsOf(config)));
+		const rows = admitted(readRows(files), (_, place) => kinds.get(place), tally);
+		return encode(name, limited(rows, source.limit), config, encoder, tally);
+	};
+	if ("path" in source) return fromFiles(source.path, context.resolvePath(source.path));
+	const rows = join(context.stageFolder(source.from), rowsFile);
+	if (existsSync(rows)) return fromFiles(source.from, rows);
 	if (config.type !== "dpo")
 		throw new FintuneError("E_CONFIG", `"${source.from}" left no training rows`, { where: `stages.${context.name}.data` });
-	return pairsFromGenerations(context, config, { ...source, rejected: source.rejected ?? "overlong" }, encoder);
+	return pairsFromGenerations(context, config, { ...source, rejected: source.rejected ?? "overlong" }, encoder, tally);
+}
+
+/**
+ * How the rows of a source repeat test texts: what decides, beside the source's own content, which of them are trained
+ * on. Tasks are not asked: their rows are few, and are hashed as they are trained on.
+ */
+export async function leaksOfFiles(
+	leaks: LeakCheck,
+	config: Config,
+	source: DataSource,
+	{ resolvePath, stageFolder }: Pick<StageContext, "resolvePath" | "stageFolder">,
+): Promise<ReadonlyMap<number, MatchKind>> {
+	if ("task" in source) return new Map();
+	if ("path" in source) return leaks.files(resolvePath(source.path), trainingRows(kindsOf(config)));
+	const folder = stageFolder(source.from);
+	const rows = join(folder, rowsFile);
+	if (existsSync(rows)) return leaks.files(rows, trainingRows(kindsOf(config)));
+	return leaks.files(join(folder, generationFiles), generations);
 }
 
 async function* limited(rows: AsyncIterable<RawRow>, limit = Number.POSITIVE_INFINITY): AsyncGenerator<RawRow> {
 	let count = 0;
 	for await (const row of rows) {
-		if (count++ >= limit) return;
 		yield row;
+		if (++count >= limit) return;
 	}
 }
 
@@ -150,7 +187,7 @@ async function encode(
 	rows: AsyncIterable<RawRow> | Iterable<RawRow>,
 	config: Config,
 	{ tokenizer, vocabSize, maxLength }: Encoder,
-	removed: readonly string[] = [],
+	tally?: LeakTally,
 ): Promise<{ examples: Example[]; note: string }> {
 	const split = config.type === "pretrain" && config.max_length_policy === "split";
 	const options: EncodeRowsOptions = {
@@ -160,9 +197,12 @@ async function encode(
 		vocabSize,
 		...(split ? {} : { maxLength, lengthPolicy: config.max_length_policy === "drop" ? "drop" : "error" }),
 	};
-	const { examples, lengths, unencodable } = await encodeRows(rows, tokenizer, options);
+	const { examples, lengths, unencodable } = await encodeRows(rows, tokenizer, options).catch((error: unknown) => {
+		tally?.refuseIfEmpty(name);
+		throw error;
+	});
 	const used = split ? examples.flatMap((e) => windows(e, maxLength)) : examples;
-	const notes = [lengthNote(lengths), ...removed];
+	const notes = [lengthNote(lengths)];
 	if (used.length !== examples.length) notes.push(`split into ${used.length} windows of at most ${maxLength}`);
 	if (unencodable.rows > 0) {
 		notes.push(`${unencodable.rows} rows with characters that the tokenizer loses: ${unencodable.characters.join(" ")}`);
@@ -198,16 +238,19 @@ async function pairsFromGenerations(
 	config: DpoConfig,
 	{ from, rejected: which, limit }: { from: string; rejected: "overlong" | "wrong" | "any"; limit?: number | undefined },
 	{ tokenizer, maxLength }: Encoder,
+	tally: LeakTally,
 ): Promise<{ examples: PairExample[]; note: string }> {
 	if (!tokenizer) throw new FintuneError("E_NOT_FOUND", "pairs from generations need the model's tokenizer.json");
 	const examples: PairExample[] = [];
 	let generated = 0;
-	for await (const { value, source } of readRows(join(context.stageFolder(from), "generations", "*.jsonl"))) {
-		generated += 1;
+	const files = join(context.stageFolder(from), generationFiles);
+	const leaks = await context.leaks.files(files, generations);
+	for await (const { value, source } of readRows(files)) {
+		const leak = leaks.get(generated++);
 		const row = value as unknown as StoredGeneration;
 		const overlong = row.finish_reason === "length";
 		const wrong = !overlong && row.correct === false;
-		if (!(which === "overlong" ? overlong : which === "wrong" ? wrong : overlong || wrong)) continue;
+		if (!(which === "overlong" ? overlong : which === "wrong" ? wrong : overlong || wrong) || !tally.admit(leak)) continue;
 		const rejected = overlong ? row.output_ids : [...row.output_ids, tokenizer.eosId];
 		examples.push({
 			kind: "pair",

@@ -4,7 +4,7 @@
  * @module
  */
 import { ruleCTask } from "./classification.js";
-import { choiceDoc, defineTask, majorityFloor, type NativeSplit } from "./define.js";
+import { choiceDoc, defineTask, type NativeSplit } from "./define.js";
 import { badRow, findFile, numberedLines, readText } from "./files.js";
 import type { Split, Task, TaskRow } from "./task.js";
 
@@ -50,5 +50,4 @@ export const causalSc: Task = defineTask({
 	nativeFiles: [trainFile, testFile],
 	howToGet: "Both files come with fintune (data/fincausal_sc); the originals are in yseop/YseopLab, FNP_2020_FinCausal/data.",
 	readNative,
-	floors: majorityFloor,
 });

@@ -2,9 +2,8 @@
  * CD: which tokens state a cause, and which its effect (FinCausal 2020, task 2).
  * @module
  */
-import { FintuneError } from "../errors.js";
-import type { NativeSplit } from "./define.js";
-import { badRow, findFile, readText } from "./files.js";
+import { type NativeSplit, nativeFile } from "./define.js";
+import { badRow, readJsonList } from "./files.js";
 import { hubTask } from "./hub_task.js";
 import { bio, taggedRow, tagRule } from "./tagging.js";
 import type { Split, TaskRow } from "./task.js";
@@ -22,26 +21,16 @@ const prompt = (text: string): string =>
 
 const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every((item) => typeof item === "string");
 
-async function read(folder: string, split: Split): Promise<NativeSplit | undefined> {
-	const path = await findFile(folder, fileOf(split));
-	if (!path) return undefined;
-	let items: unknown;
-	try {
-		items = JSON.parse(await readText(path));
-	} catch (cause) {
-		if (cause instanceof FintuneError) throw cause;
-		throw new FintuneError("E_DATA_FORMAT", "is not JSON", { where: path, found: (cause as Error).message, cause });
+function toRow(item: unknown, file: string, number: number): TaskRow {
+	const { tokens, tags: labels } = (item ?? {}) as Record<string, unknown>;
+	if (!isTexts(tokens) || !isTexts(labels) || tokens.length !== labels.length || !labels.every((tag) => tags.includes(tag))) {
+		throw badRow(file, number, `"tokens", and as many "tags" out of ${tags.join(", ")}`, JSON.stringify(item));
 	}
-	if (!Array.isArray(items)) throw new FintuneError("E_DATA_FORMAT", "is not a list", { where: path, expected: "a JSON list" });
-	const rows = items.map((item, i): TaskRow => {
-		const { tokens, tags: labels } = (item ?? {}) as Record<string, unknown>;
-		if (!isTexts(tokens) || !isTexts(labels) || tokens.length !== labels.length || !labels.every((tag) => tags.includes(tag))) {
-			throw badRow(path, i + 1, `"tokens", and as many "tags" out of ${tags.join(", ")}`, JSON.stringify(item));
-		}
-		return taggedRow(prompt, `cd${i}`, tokens, labels, { file: path, line: i + 1 });
-	});
-	return { rows, files: [path] };
+	return taggedRow(prompt, `cd${number - 1}`, tokens, labels, { file, line: number });
 }
+
+const read = (folder: string, split: Split): Promise<NativeSplit | undefined> =>
+	nativeFile(folder, fileOf(split), async (path) => (await readJsonList(path)).map((item, i) => toRow(item, path, i + 1)));
 
 export const cd = hubTask({
 	name: "cd",

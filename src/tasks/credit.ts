@@ -2,8 +2,8 @@
  * Risk tasks of CALM (Feng et al. 2023): credit scoring, fraud, bankruptcy and insurance claims from a table's row in words.
  * @module
  */
-import { choiceDoc, type NativeSplit } from "./define.js";
-import { badRow, findFile, numberedLines, readText } from "./files.js";
+import { choiceDoc, nativeLines } from "./define.js";
+import { badRow } from "./files.js";
 import { hubTask } from "./hub_task.js";
 import { creditRule, withSynonyms } from "./option_rules.js";
 import type { Split, Task, TaskRow } from "./task.js";
@@ -59,20 +59,16 @@ function fraudRow(raw: string, file: string, line: number): TaskRow {
 	};
 }
 
-async function readFraud(folder: string, split: Split): Promise<NativeSplit | undefined> {
-	const name = fraudFile[split];
-	const path = name === undefined ? undefined : await findFile(folder, name);
-	if (!path) return undefined;
-	const lines = numberedLines(await readText(path)).filter(({ text }) => text.trim() !== "");
-	return { rows: lines.map(({ text, line }) => fraudRow(text, path, line)), files: [path] };
-}
-
 export const ccfraud = hubTask({
 	name: "ccfraud",
 	id: "flare_cra_ccfraud",
 	title: "ccfraud: credit card fraud",
 	rule: creditRule,
 	labels: fraudLabels,
-	native: { folder: "ccfraud", files: Object.values(fraudFile), read: readFraud },
+	native: {
+		folder: "ccfraud",
+		files: Object.values(fraudFile),
+		read: (folder, split) => nativeLines(folder, fraudFile[split], fraudRow),
+	},
 	howToGet: "The-FinAI/CALM, src/bias/bias_data: ccfraud_train.csv and ccfraud_test.csv.",
 });

@@ -1,5 +1,5 @@
 /**
- * Makes a `Task` out of what is particular to it: where its rows come from, its scoring rule, its floors. Finding
+ * Makes a `Task` out of what is particular to it: where its rows come from, its scoring rule. Finding
  * folders, the import format, removing leaks and deriving a validation split are the same for all.
  *
  * **Import format.** In any data folder, `<task>/train.jsonl`, `<task>/valid.jsonl` and `<task>/test.jsonl` (or .jsonl.gz)
@@ -11,16 +11,45 @@
 import { join } from "node:path";
 import { FintuneError } from "../errors.js";
 import { type BoardEntry, board } from "./board.js";
-import { badRow, findFile, readJsonLines } from "./files.js";
-import { buildScores, headlineMetric, type Scorer } from "./scoring.js";
+import { badRow, filledLines, findFile, readJsonLines } from "./files.js";
+import { buildScores, metricOver, type Scorer } from "./scoring.js";
 import { tenthForValidation, withoutSharedTexts } from "./splits.js";
-import type { LoadReport, Split, Task, TaskFloor, TaskRow } from "./task.js";
+import type { LoadOptions, LoadReport, Split, Task, TaskRow } from "./task.js";
 
 /** Rows of one split as the data set's own files give them. */
 export interface NativeSplit {
 	rows: TaskRow[];
 	files: string[];
 }
+
+/**
+ * The rows of one original file; undefined where the folder does not hold it, or the split has none.
+ * @param rowsOf reads the file at its path
+ */
+export async function nativeFile(
+	folder: string,
+	name: string | undefined,
+	rowsOf: (path: string) => Promise<TaskRow[]>,
+): Promise<NativeSplit | undefined> {
+	const path = name === undefined ? undefined : await findFile(folder, name);
+	return path === undefined ? undefined : { rows: await rowsOf(path), files: [path] };
+}
+
+/** {@link nativeFile} of JSON lines, a row each. */
+export const nativeRecords = (
+	folder: string,
+	name: string | undefined,
+	toRow: (record: Record<string, unknown>, path: string, line: number) => TaskRow,
+): Promise<NativeSplit | undefined> =>
+	nativeFile(folder, name, async (path) => (await readJsonLines(path)).map(({ record, line }) => toRow(record, path, line)));
+
+/** {@link nativeFile} of text lines, a row each; empty lines are none. */
+export const nativeLines = (
+	folder: string,
+	name: string | undefined,
+	toRow: (text: string, path: string, line: number) => TaskRow,
+): Promise<NativeSplit | undefined> =>
+	nativeFile(folder, name, async (path) => (await filledLines(path)).map(({ text, line }) => toRow(text, path, line)));
 
 export interface TaskDefinition
 	extends Pick<
@@ -50,7 +79,6 @@ export interface TaskDefinition
 	/** Columns that an imported row must have for scoring. */
 	columns: readonly string[];
 	scorer: Scorer;
-	floors(task: Task, train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[];
 }
 
 function boardEntry(id: string): BoardEntry {
@@ -75,16 +103,14 @@ export function defineTask(definition: TaskDefinition): Task {
 		...(definition.labels ? { labels: definition.labels } : {}),
 		...(definition.followUp ? { followUp: definition.followUp } : {}),
 		board: boardEntry(definition.id),
-		hasOriginalReader: definition.readNative !== undefined,
 		originalFiles: definition.readNative ? definition.nativeFiles : [],
 		readOriginal: async (split, folder) => (await definition.readNative?.(folder, split))?.rows,
 		columns: definition.columns,
 		hasSplit: () => true,
 		load: async (split, dataDirs) => (await loadSplit(definition, split, dataDirs)).rows,
-		loadWithReport: (split, dataDirs) => loadSplit(definition, split, dataDirs),
+		loadWithReport: (split, dataDirs, options) => loadSplit(definition, split, dataDirs, options),
 		score: (docs, outputs, options) => buildScores(scorer, headline, docs, outputs, options),
-		headlineOver: (docs, outputs, scoring) => headlineMetric(scorer, headline, docs, outputs, scoring),
-		floors: (train, test) => definition.floors(task, train, test),
+		metricOver: (docs, outputs, scoring, metric = headline) => metricOver(scorer, metric, docs, outputs, scoring),
 	};
 	return task;
 }
@@ -93,22 +119,26 @@ async function loadSplit(
 	definition: TaskDefinition,
 	split: Split,
 	dataDirs: readonly string[],
+	{ keepTestTexts = false }: LoadOptions = {},
 ): Promise<{ rows: TaskRow[]; report: LoadReport }> {
 	const wanted = await locate(definition, split === "test" ? "test" : "train", dataDirs);
 	const given = split === "test" ? undefined : await locate(definition, "valid", dataDirs);
 	const found = split === "valid" ? (given ?? wanted) : wanted;
 	if (!found) throw notInstalled(definition, split, dataDirs);
 	const report: LoadReport = { files: found.files, removed: {} };
-	if (split === "test") return { rows: found.rows, report };
+	if (split === "test" || (given && keepTestTexts)) return { rows: found.rows, report };
 	let rows = found.rows;
 	if (definition.removeSharedTexts ?? true) {
 		const test = await locate(definition, "test", dataDirs);
 		const cleaned = withoutSharedTexts(rows, test?.rows ?? []);
 		rows = cleaned.rows;
-		if (cleaned.removed > 0) report.removed["text also in test"] = cleaned.removed;
+		if (cleaned.removed > 0 && !keepTestTexts) report.removed["text also in test"] = cleaned.removed;
 	}
-	if (!given) rows = tenthForValidation(rows)[split];
-	return { rows, report };
+	if (given) return { rows, report };
+	const parts = tenthForValidation(rows);
+	if (split === "valid" || !keepTestTexts) return { rows: parts[split], report };
+	const valid = new Set(parts.valid);
+	return { rows: found.rows.filter((row) => !valid.has(row)), report };
 }
 
 async function locate(definition: TaskDefinition, split: Split, dataDirs: readonly string[]): Promise<NativeSplit | undefined> {
@@ -142,41 +172,10 @@ function notInstalled(definition: TaskDefinition, split: Split, dataDirs: readon
 	return new FintuneError("E_TASK_DATA", `no ${split} data of the task "${definition.name}" are installed`, {
 		expected: `${split}.jsonl, or ${definition.nativeFiles.join(", ")}`,
 		found: `none of them in ${[...new Set(searched)].join(", ") || "any folder: none was given"}`,
-		hint: `${definition.howToGet} Put the files into one of these folders, or name another with data_dir:, --data or FINTUNE_DATA.`,
+		hint:
+			`${definition.howToGet} Put the files into one of these folders, or name another with data_dir:, --data or FINTUNE_DATA. ` +
+			`The hub's rows come with \`fintune data fetch ${definition.name}\`.`,
 	});
-}
-
-/** The floor of answering every document with the most frequent answer of train (ties: the one seen first). */
-export function majorityFloor(task: Task, train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[] {
-	const answer = mostFrequent(train.map((row) => row.answer));
-	if (answer === undefined || test.length === 0) return [];
-	const scores = task.score(
-		test.map((row) => row.doc),
-		test.map(() => answer),
-		{ bootstrap: 0 },
-	);
-	return [{ name: `always "${answer}"`, scores }];
-}
-
-/** The floor of tagging every token O, which every tagging task has most of. */
-export function majorityTagFloor(task: Task, _train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[] {
-	if (test.length === 0) return [];
-	const outputs = test.map(({ doc }) => ((doc.token ?? []) as string[]).map((word) => `${word}:O`).join("\n"));
-	const scores = task.score(
-		test.map((row) => row.doc),
-		outputs,
-		{ bootstrap: 0 },
-	);
-	return [{ name: "every token O", scores }];
-}
-
-/** The most frequent item, the one seen first among equals. */
-export function mostFrequent(items: readonly string[]): string | undefined {
-	const counts = new Map<string, number>();
-	for (const item of items) counts.set(item, (counts.get(item) ?? 0) + 1);
-	let best: string | undefined;
-	for (const [item, count] of counts) if (best === undefined || count > (counts.get(best) as number)) best = item;
-	return best;
 }
 
 /** A document of a task with options. */

@@ -4,7 +4,6 @@
  */
 import { pyStrip } from "../metrics/pytext.js";
 import { afterThinking } from "./answers.js";
-import { majorityFloor } from "./define.js";
 import type { TaskRule } from "./hub_task.js";
 import { meanOf, type Scorer, standardErrorOf, textColumn } from "./scoring.js";
 
@@ -43,7 +42,6 @@ export const exactMatchRule: TaskRule = {
 	columns: ["answer"],
 	scorer: ruleQ,
 	defaultMaxNewTokens: 256,
-	floors: majorityFloor,
 };
 
 /** Whether an answer says the same as the reference, see `exactMatchStrictRules`. */

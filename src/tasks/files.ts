@@ -73,6 +73,28 @@ export function numberedLines(text: string): NumberedLine[] {
 	return lines;
 }
 
+/** The lines of a text file that hold anything but blanks. */
+export async function filledLines(path: string): Promise<NumberedLine[]> {
+	return numberedLines(await readText(path)).filter(({ text }) => text.trim() !== "");
+}
+
+/**
+ * The items of a file that holds one JSON list.
+ * @param prepare changes the text before it is parsed
+ * @throws FintuneError E_DATA_FORMAT
+ */
+export async function readJsonList(path: string, prepare = (text: string): string => text): Promise<unknown[]> {
+	const text = prepare(await readText(path));
+	let items: unknown;
+	try {
+		items = JSON.parse(text);
+	} catch (cause) {
+		throw new FintuneError("E_DATA_FORMAT", "is not JSON", { where: path, found: (cause as Error).message, cause });
+	}
+	if (!Array.isArray(items)) throw new FintuneError("E_DATA_FORMAT", "is not a list", { where: path, expected: "a JSON list" });
+	return items;
+}
+
 export interface NumberedRecord {
 	record: Record<string, unknown>;
 	line: number;

@@ -5,8 +5,8 @@
  * tagging tasks; rows of the hub keep theirs.
  * @module
  */
-import type { NativeSplit } from "./define.js";
-import { badRow, findFile, readCsv } from "./files.js";
+import { nativeFile } from "./define.js";
+import { badRow, readCsv } from "./files.js";
 import { hubTask } from "./hub_task.js";
 import { bio, taggedRow, tagRule } from "./tagging.js";
 import type { Split, TaskRow } from "./task.js";
@@ -21,9 +21,7 @@ const prompt = (text: string): string =>
 	"O is any other token. Provide your answer as a sequence of 'token:label' pairs, with each pair on a new line.\n" +
 	`Text: ${text}\nAnswer:`;
 
-async function read(folder: string, split: Split): Promise<NativeSplit | undefined> {
-	const path = await findFile(folder, fileOf[split]);
-	if (!path) return undefined;
+async function rowsOf(path: string): Promise<TaskRow[]> {
 	const rows: TaskRow[] = [];
 	let open: { key: string; line: number; token: string[]; label: string[] } | undefined;
 	const close = (): void => {
@@ -42,7 +40,7 @@ async function read(folder: string, split: Split): Promise<NativeSplit | undefin
 		open.label.push(label);
 	}
 	close();
-	return { rows, files: [path] };
+	return rows;
 }
 
 export const finerOrd = hubTask({
@@ -51,6 +49,10 @@ export const finerOrd = hubTask({
 	title: "FiNER-ORD: entities in news",
 	license: "CC-BY-NC-4.0",
 	rule: { ...tagRule(tags, "entity_f1"), defaultMaxNewTokens: 256 },
-	native: { folder: "finer_ord", files: Object.values(fileOf), read },
+	native: {
+		folder: "finer_ord",
+		files: Object.values(fileOf),
+		read: (folder, split) => nativeFile(folder, fileOf[split], rowsOf),
+	},
 	howToGet: "FiNER-ORD (CC BY-NC 4.0) is gtfintechlab/FiNER-ORD: train.csv, val.csv and test.csv.",
 });

@@ -2,8 +2,8 @@
  * FinRED: relations between entities of a sentence as triplets (Sharma et al. 2022).
  * @module
  */
-import type { NativeSplit } from "./define.js";
-import { badRow, findFile, numberedLines, readText } from "./files.js";
+import { nativeLines } from "./define.js";
+import { badRow } from "./files.js";
 import { hubTask, type TaskRule } from "./hub_task.js";
 import type { Split, TaskRow } from "./task.js";
 import { ruleR, tripletStrictRules } from "./triplets.js";
@@ -16,7 +16,6 @@ const rule: TaskRule = {
 	columns: ["label"],
 	scorer: ruleR,
 	defaultMaxNewTokens: 128,
-	floors: () => [],
 };
 const fileOf: Record<Split, string> = { train: "train.txt", valid: "dev.txt", test: "test.txt" };
 
@@ -47,18 +46,11 @@ function toRow(raw: string, file: string, line: number): TaskRow {
 	};
 }
 
-async function read(folder: string, split: Split): Promise<NativeSplit | undefined> {
-	const path = await findFile(folder, fileOf[split]);
-	if (!path) return undefined;
-	const lines = numberedLines(await readText(path)).filter(({ text }) => text.trim() !== "");
-	return { rows: lines.map(({ text, line }) => toRow(text, path, line)), files: [path] };
-}
-
 export const finred = hubTask({
 	name: "finred",
 	id: "flare_finred",
 	title: "FinRED: relation triplets",
 	rule,
-	native: { folder: "finred", files: Object.values(fileOf), read },
+	native: { folder: "finred", files: Object.values(fileOf), read: (folder, split) => nativeLines(folder, fileOf[split], toRow) },
 	howToGet: "The sentences with their triplets are in gtfintechlab/FLaME, data/FinRed (train.txt, dev.txt, test.txt).",
 });

@@ -3,8 +3,8 @@
  * @module
  */
 import { ruleCTask } from "./classification.js";
-import { choiceDoc, conversationTurns, defineTask, majorityFloor, type NativeSplit } from "./define.js";
-import { badRow, findFile, readJsonLines } from "./files.js";
+import { choiceDoc, conversationTurns, defineTask, nativeRecords } from "./define.js";
+import { badRow } from "./files.js";
 import type { Split, Task, TaskRow } from "./task.js";
 
 const labels = ["negative", "positive", "neutral"] as const;
@@ -20,12 +20,6 @@ function toRow(record: Record<string, unknown>, file: string, line: number): Tas
 	return { query: turns.prompt, answer, doc: choiceDoc(String(record.id), text, labels, answer), source: { file, line } };
 }
 
-async function readNative(folder: string, split: Split): Promise<NativeSplit | undefined> {
-	const path = await findFile(folder, fileOf(split));
-	if (!path) return undefined;
-	return { rows: (await readJsonLines(path)).map(({ record, line }) => toRow(record, path, line)), files: [path] };
-}
-
 export const fiqasa: Task = defineTask({
 	...ruleCTask,
 	name: "fiqasa",
@@ -38,6 +32,5 @@ export const fiqasa: Task = defineTask({
 	nativeFiles: [fileOf("train"), fileOf("valid"), fileOf("test")],
 	howToGet:
 		"The FiQA 2018 files of the leaderboard are in The-FinAI/PIXIU, data/fiqasa (no licence is stated, so they are not shipped).",
-	readNative,
-	floors: majorityFloor,
+	readNative: (folder, split) => nativeRecords(folder, fileOf(split), toRow),
 });

@@ -5,7 +5,7 @@
  */
 import { SeededRandom } from "../metrics/random.js";
 import { ruleCTask } from "./classification.js";
-import { choiceDoc, defineTask, majorityFloor, type NativeSplit } from "./define.js";
+import { choiceDoc, defineTask, type NativeSplit } from "./define.js";
 import { badRow, findFile, readCsv } from "./files.js";
 import { splitSeed } from "./splits.js";
 import type { Split, Task } from "./task.js";
@@ -67,5 +67,4 @@ export const fomc: Task = defineTask({
 		"The sentences are in gtfintechlab/fomc-hawkish-dovish (CC BY-NC 4.0): export lab-manual-split-combine-{train,test}-5768.xlsx " +
 		"as CSV with the columns sentence and label.",
 	readNative,
-	floors: majorityFloor,
 });

@@ -12,7 +12,7 @@
 import { FintuneError } from "../errors.js";
 import { trainTestSplit } from "../metrics/numpy_random.js";
 import { ruleCTask } from "./classification.js";
-import { choiceDoc, defineTask, majorityFloor, type NativeSplit } from "./define.js";
+import { choiceDoc, defineTask, type NativeSplit } from "./define.js";
 import { badRow, findFile, numberedLines, readText } from "./files.js";
 import type { Split, Task, TaskRow } from "./task.js";
 
@@ -81,5 +81,4 @@ export const fpb: Task = defineTask({
 	nativeFiles: [sentencesFile],
 	howToGet: "Financial PhraseBank v1.0 is free for non-commercial use: download it from its authors (Malo et al. 2014).",
 	readNative,
-	floors: majorityFloor,
 });

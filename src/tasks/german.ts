@@ -4,8 +4,8 @@
  * @module
  */
 import { classificationMetrics, classificationStrictRules, ruleM } from "./classification.js";
-import { choiceDoc, defineTask, majorityFloor, type NativeSplit } from "./define.js";
-import { badRow, findFiles, type NumberedLine, numberedLines, readText } from "./files.js";
+import { choiceDoc, defineTask, type NativeSplit } from "./define.js";
+import { badRow, filledLines, findFiles, type NumberedLine } from "./files.js";
 import type { Split, Task, TaskRow } from "./task.js";
 
 const labels = ["good", "bad"] as const;
@@ -114,9 +114,7 @@ function toRow({ text: raw, line }: NumberedLine, file: string): TaskRow {
 }
 
 async function readRows(path: string): Promise<TaskRow[]> {
-	return numberedLines(await readText(path))
-		.filter(({ text }) => text.trim() !== "")
-		.map((line) => toRow(line, path));
+	return (await filledLines(path)).map((line) => toRow(line, path));
 }
 
 async function readNative(folder: string, split: Split): Promise<NativeSplit | undefined> {
@@ -146,5 +144,4 @@ export const german: Task = defineTask({
 	readNative,
 	columns: ["choices", "gold"],
 	scorer: ruleM("good"),
-	floors: majorityFloor,
 });

@@ -4,11 +4,11 @@
  * @module
  */
 import { SeededRandom } from "../metrics/random.js";
-import { choiceDoc, defineTask, mostFrequent, type NativeSplit } from "./define.js";
+import { choiceDoc, defineTask, type NativeSplit } from "./define.js";
 import { badRow, findFile, readCsv } from "./files.js";
 import { headlinesStrictRules, ruleH } from "./headlines_scoring.js";
 import { splitSeed } from "./splits.js";
-import type { Split, Task, TaskFloor, TaskRow } from "./task.js";
+import type { Split, Task, TaskRow } from "./task.js";
 
 const labels = ["Yes", "No"] as const;
 
@@ -76,26 +76,6 @@ async function readNative(folder: string, split: Split): Promise<NativeSplit | u
 	return { rows, files: [path] };
 }
 
-/** One answer to everything, and the most frequent answer of each question. */
-function floors(task: Task, train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[] {
-	const overall = mostFrequent(train.map((row) => row.answer));
-	if (overall === undefined || test.length === 0) return [];
-	const docs = test.map((row) => row.doc);
-	const ofType = new Map<unknown, string[]>();
-	for (const row of train) {
-		const answers = ofType.get(row.doc.label_type);
-		if (answers) answers.push(row.answer);
-		else ofType.set(row.doc.label_type, [row.answer]);
-	}
-	const best = new Map([...ofType].map(([type, answers]) => [type, mostFrequent(answers)]));
-	const answerTo = (row: TaskRow): string => best.get(row.doc.label_type) ?? overall;
-	const score = (outputs: string[]) => task.score(docs, outputs, { bootstrap: 0 });
-	return [
-		{ name: `always "${overall}"`, scores: score(test.map(() => overall)) },
-		{ name: "most frequent answer of each question", scores: score(test.map(answerTo)) },
-	];
-}
-
 export const headlines: Task = defineTask({
 	name: "headlines",
 	id: "flare_headlines",
@@ -119,5 +99,4 @@ export const headlines: Task = defineTask({
 	readNative,
 	columns: ["gold", "label_type"],
 	scorer: ruleH,
-	floors,
 });

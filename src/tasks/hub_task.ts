@@ -11,7 +11,7 @@ import type { Split, Task } from "./task.js";
 /** What the tasks of one scoring rule have in common. */
 export type TaskRule = Pick<
 	TaskDefinition,
-	"headline" | "metrics" | "strictRules" | "columns" | "scorer" | "defaultMaxNewTokens" | "floors"
+	"headline" | "metrics" | "strictRules" | "columns" | "scorer" | "defaultMaxNewTokens"
 >;
 
 export interface HubTask {

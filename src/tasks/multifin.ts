@@ -3,7 +3,7 @@
  * @module
  */
 import { ruleCTask } from "./classification.js";
-import { choiceDoc, defineTask, majorityFloor, type NativeSplit } from "./define.js";
+import { choiceDoc, defineTask, type NativeSplit } from "./define.js";
 import { badRow, findFile, readJsonLines } from "./files.js";
 import type { Split, Task } from "./task.js";
 
@@ -55,5 +55,4 @@ export const multifin: Task = defineTask({
 	nativeFiles: Object.values(files),
 	howToGet: "MultiFin (CC BY-NC 4.0) is RasmusKaer/MultiFin; awinml/multifin has it as JSON lines.",
 	readNative,
-	floors: majorityFloor,
 });

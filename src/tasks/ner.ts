@@ -8,7 +8,7 @@ import { pySplit } from "../metrics/pytext.js";
 import { defineTask, type NativeSplit } from "./define.js";
 import { badRow, findFile, numberedLines, readText } from "./files.js";
 import { nerStrictRules, ruleN } from "./ner_scoring.js";
-import type { Split, Task, TaskFloor, TaskRow } from "./task.js";
+import type { Split, Task, TaskRow } from "./task.js";
 
 const prompt = (text: string): string =>
 	"In the sentences extracted from financial agreements in U.S. SEC filings, identify the named entities that represent a person " +
@@ -72,57 +72,6 @@ async function readNative(folder: string, split: Split): Promise<NativeSplit | u
 	return { rows: split === "train" ? rows.slice(0, cut) : rows.slice(cut), files: [path] };
 }
 
-/** A name of train with its most frequent type, and how often it has that type. */
-export interface LexiconEntry {
-	name: string;
-	type: string;
-	count: number;
-}
-
-/** The names of train, most frequent first. */
-export function trainLexicon(train: readonly TaskRow[]): LexiconEntry[] {
-	const lines = new Map<string, number>();
-	for (const row of train) {
-		for (const line of row.answer.split("\n")) if (line !== "") lines.set(line, (lines.get(line) ?? 0) + 1);
-	}
-	const names = new Map<string, LexiconEntry>();
-	for (const [line, count] of lines) {
-		const comma = line.lastIndexOf(", ");
-		const name = line.slice(0, comma);
-		if (count > (names.get(name)?.count ?? 0)) names.set(name, { name, type: line.slice(comma + 2), count });
-	}
-	return [...names.values()].sort((a, b) => b.count - a.count);
-}
-
-/** Answering every sentence with the same list of names: the board finds those that occur. */
-function floors(task: Task, train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[] {
-	if (train.length === 0 || test.length === 0) return [];
-	const lexicon = trainLexicon(train);
-	const lists = [
-		{ title: "the 2 most frequent persons of train", names: lexicon.filter(({ type }) => type === "PER").slice(0, 2) },
-		{ title: "the 3 most frequent names of train", names: lexicon.slice(0, 3) },
-		{ title: "train lexicon of names seen twice", names: lexicon.filter(({ count }) => count >= 2) },
-	];
-	return lists.map(({ title, names }) => ({
-		name: `${title} (${names.length})`,
-		scores: task.score(
-			test.map((row) => row.doc),
-			test.map((row) => lexiconAnswer(row, names)),
-			{ bootstrap: 0 },
-		),
-	}));
-}
-
-/** The names of the lexicon that occur in the sentence, shorter ones first, because the board lets later lines win. */
-function lexiconAnswer(row: TaskRow, names: readonly LexiconEntry[]): string {
-	const text = ` ${pySplit(String(row.doc.text)).join(" ")} `;
-	return names
-		.filter(({ name }) => text.includes(` ${name} `))
-		.sort((a, b) => a.name.length - b.name.length)
-		.map(({ name, type }) => `${name}, ${type}`)
-		.join("\n");
-}
-
 export const ner: Task = defineTask({
 	name: "ner",
 	id: "flare_ner",
@@ -148,5 +97,4 @@ export const ner: Task = defineTask({
 	removeSharedTexts: false,
 	columns: ["text", "label"],
 	scorer: ruleN,
-	floors,
 });

@@ -3,10 +3,10 @@
  * In ConvFinQA questions refer to earlier answers; the prompt of a later turn holds the model's own.
  * @module
  */
-import { conversationTurns, type NativeSplit } from "./define.js";
+import { conversationTurns, nativeRecords } from "./define.js";
 import { fillEarlierAnswers } from "./earlier_answers.js";
 import { exactMatchRule } from "./exact_match.js";
-import { badRow, findFile, readJsonLines } from "./files.js";
+import { badRow } from "./files.js";
 import { hubTask } from "./hub_task.js";
 import type { Split, TaskRow } from "./task.js";
 
@@ -19,19 +19,17 @@ function toRow(record: Record<string, unknown>, file: string, line: number): Tas
 	return { query: prompt, answer, doc: { id: String(record.id), text, answer }, source: { file, line } };
 }
 
-async function read(folder: string, split: Split): Promise<NativeSplit | undefined> {
-	const path = await findFile(folder, fileOf(split));
-	if (!path) return undefined;
-	return { rows: (await readJsonLines(path)).map(({ record, line }) => toRow(record, path, line)), files: [path] };
-}
-
 export const finqa = hubTask({
 	name: "finqa",
 	id: "flare_finqa",
 	title: "FinQA: numeric questions",
 	license: "MIT",
 	rule: exactMatchRule,
-	native: { folder: "finqa", files: [fileOf("train"), fileOf("valid"), fileOf("test")], read },
+	native: {
+		folder: "finqa",
+		files: [fileOf("train"), fileOf("valid"), fileOf("test")],
+		read: (folder, split) => nativeRecords(folder, fileOf(split), toRow),
+	},
 	howToGet: "PIXIU's rows (The-FinAI/PIXIU, data/FinQA), saved as pixiu_finqa_train.jsonl, _valid.jsonl and _test.jsonl.",
 });
 

@@ -4,10 +4,9 @@
  * @module
  */
 import { classificationMetrics, classificationStrictRules, ruleCTask, ruleM } from "./classification.js";
-import { majorityFloor } from "./define.js";
 import type { TaskRule } from "./hub_task.js";
 
-export const optionRule: TaskRule = { ...ruleCTask, floors: majorityFloor };
+export const optionRule: TaskRule = { ...ruleCTask };
 export const creditRule: TaskRule = { ...optionRule, headline: "mcc" };
 
 /** Rule M. @param fallback what the leaderboard takes an output for in which nothing matches */
@@ -18,5 +17,4 @@ export const withSynonyms = (fallback: "fall" | "good", headline: string, defaul
 	columns: ["choices", "gold"],
 	scorer: ruleM(fallback),
 	defaultMaxNewTokens,
-	floors: majorityFloor,
 });

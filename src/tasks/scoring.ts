@@ -64,10 +64,10 @@ export function buildScores(
 	return scores;
 }
 
-/** The headline metric over a multiset of documents, see `Task.headlineOver`. */
-export function headlineMetric(
+/** A metric over a multiset of documents, see `Task.metricOver`. */
+export function metricOver(
 	scorer: Scorer,
-	headline: string,
+	metric: string,
 	docs: readonly Doc[],
 	outputs: readonly string[],
 	scoring: "leaderboard" | "strict",
@@ -80,7 +80,9 @@ export function headlineMetric(
 		if (!(error instanceof BoardCrash)) throw error;
 		throw new FintuneError("E_SCORING", "these documents cannot be compared", { found: error.message, cause: error });
 	}
-	return guarded((prepared.resampled ?? prepared.aggregates)[headline] as CorpusMetric);
+	const aggregate = prepared.resampled?.[metric] ?? prepared.aggregates[metric];
+	if (!aggregate) throw new FintuneError("E_SCORING", "these documents cannot be compared", { found: `no metric ${metric}` });
+	return guarded(aggregate);
 }
 
 interface Applied {

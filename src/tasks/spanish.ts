@@ -2,10 +2,9 @@
  * The Spanish tasks (Zhang et al. 2024, Toison de Oro): sentiment, topics, exams and summaries.
  * @module
  */
-import { majorityFloor } from "./define.js";
 import { hubTask, type TaskRule } from "./hub_task.js";
 import { optionRule } from "./option_rules.js";
-import { ruleA, summaryMetrics, summaryStrictRules } from "./summaries.js";
+import { summaryRule } from "./summaries.js";
 
 const rule: TaskRule = {
 	...optionRule,
@@ -41,13 +40,5 @@ export const fns = hubTask({
 	name: "fns",
 	id: "flare_es_fns",
 	title: "FNS: Spanish summaries of annual reports",
-	rule: {
-		headline: "rouge1",
-		metrics: summaryMetrics,
-		strictRules: summaryStrictRules,
-		columns: ["answer"],
-		scorer: ruleA,
-		defaultMaxNewTokens: 512,
-		floors: majorityFloor,
-	},
+	rule: { ...summaryRule, defaultMaxNewTokens: 512 },
 });

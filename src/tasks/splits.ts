@@ -2,33 +2,23 @@
  * Splits that the data do not bring: validation as a seeded tenth of train, and train without the texts of test.
  * @module
  */
+import { normaliseText } from "../data/normalise.js";
 import { SeededRandom } from "../metrics/random.js";
 import type { TaskRow } from "./task.js";
 
 /** Seed of every split that fintune makes itself. */
 export const splitSeed = 42;
 
-/** A text as it is compared between splits: lower case, only letters and digits, single blanks. */
-export function normaliseText(text: string): string {
-	if (/^[\x00-\x7f]*$/.test(text)) {
-		return text
-			.toLowerCase()
-			.replace(/[^a-z0-9]+/g, " ")
-			.trim();
-	}
-	return text
-		.normalize("NFKC")
-		.toLowerCase()
-		.replace(/[^\p{L}\p{N}]+/gu, " ")
-		.trim();
-}
-
 /** The text of a row, for comparing splits: its `text` column, else what the prompt shows between "Text:" and "Answer:". */
 export function rowText(row: TaskRow): string {
-	if (typeof row.doc.text === "string") return row.doc.text;
-	const start = row.query.lastIndexOf("\nText:");
-	const end = row.query.lastIndexOf("\nAnswer:");
-	return row.query.slice(start < 0 ? 0 : start + "\nText:".length, end > start ? end : undefined);
+	return typeof row.doc.text === "string" ? row.doc.text : textInPrompt(row.query);
+}
+
+/** What a prompt of the leaderboard shows between "Text:" and "Answer:"; where these are absent, from its start or to its end. */
+export function textInPrompt(query: string): string {
+	const start = query.lastIndexOf("\nText:");
+	const end = query.lastIndexOf("\nAnswer:");
+	return query.slice(start < 0 ? 0 : start + "\nText:".length, end > start ? end : undefined);
 }
 
 /** `rows` without those whose text is also in `held`, and how many those were. */

@@ -3,8 +3,8 @@
  * 2022; ACL18: Xu and Cohen 2018; CIKM18: Wu et al. 2018).
  * @module
  */
-import { choiceDoc, conversationTurns, type NativeSplit } from "./define.js";
-import { badRow, findFile, readJsonLines } from "./files.js";
+import { choiceDoc, conversationTurns, nativeRecords } from "./define.js";
+import { badRow } from "./files.js";
 import { hubTask } from "./hub_task.js";
 import { withSynonyms } from "./option_rules.js";
 import type { Split, Task, TaskRow } from "./task.js";
@@ -23,11 +23,6 @@ function toRow(record: Record<string, unknown>, file: string, line: number): Tas
 /** @param prefix of the files of PIXIU's rows */
 function stockTask(name: string, id: string, title: string, prefix: string, license?: string): Task {
 	const fileOf = (split: Split): string => `${prefix}_${split}.jsonl`;
-	async function read(folder: string, split: Split): Promise<NativeSplit | undefined> {
-		const path = await findFile(folder, fileOf(split));
-		if (!path) return undefined;
-		return { rows: (await readJsonLines(path)).map(({ record, line }) => toRow(record, path, line)), files: [path] };
-	}
 	return hubTask({
 		name,
 		id,
@@ -35,7 +30,11 @@ function stockTask(name: string, id: string, title: string, prefix: string, lice
 		rule,
 		labels,
 		...(license === undefined ? {} : { license }),
-		native: { folder: "stock_movement", files: [fileOf("train"), fileOf("valid"), fileOf("test")], read },
+		native: {
+			folder: "stock_movement",
+			files: [fileOf("train"), fileOf("valid"), fileOf("test")],
+			read: (folder, split) => nativeRecords(folder, fileOf(split), toRow),
+		},
 		howToGet: `PIXIU's rows (The-FinAI/PIXIU, data/${prefix}), saved as ${prefix}_train.jsonl, _valid.jsonl and _test.jsonl.`,
 	});
 }

@@ -10,19 +10,20 @@ import { NumpyRandom } from "../metrics/numpy_random.js";
 import { pyStrip } from "../metrics/pytext.js";
 import { type RougeKind, rouge, rougeKinds, rougeWords } from "../metrics/rouge.js";
 import { afterThinking } from "./answers.js";
+import type { TaskRule } from "./hub_task.js";
 import { type Doc, meanOf, type Prepared, type Scorer, textColumn } from "./scoring.js";
 
-export const summaryStrictRules =
+const summaryStrictRules =
 	"The plain mean over the documents instead of the median of bootstrap means (which depends on their order); the summary is " +
 	"what follows </think>; one without a word is missing. BERTScore and BARTScore are not computed.";
-export const extractionStrictRules =
+const extractionStrictRules =
 	"As the task intends: output line i, stripped, marks sentence i where it is 1 (the leaderboard compares texts with numbers, so " +
 	"that its ROUGE is 0 for every model); the marks are what follows </think>, and an answer that marks nothing is missing; the plain mean over the documents. BERTScore and " +
 	"BARTScore are not computed.";
 
 const better = { higherIsBetter: true };
 /** Direction of every metric of rules A and X. */
-export const summaryMetrics = { rouge1: better, rouge2: better, rougeL: better, missing: { higherIsBetter: false } };
+const summaryMetrics = { rouge1: better, rouge2: better, rougeL: better, missing: { higherIsBetter: false } };
 
 type Values = Record<RougeKind, Float64Array>;
 
@@ -140,3 +141,22 @@ function markedSentences(doc: Doc, row: number): string {
 		.filter((_, i) => marks[i] === 1)
 		.join("\n");
 }
+
+/** What the tasks of rule A have in common. */
+export const summaryRule: TaskRule = {
+	headline: "rouge1",
+	metrics: summaryMetrics,
+	strictRules: summaryStrictRules,
+	columns: ["answer"],
+	scorer: ruleA,
+	defaultMaxNewTokens: 128,
+};
+
+/** What a task of rule X is made of. */
+export const extractionRule: TaskRule = {
+	...summaryRule,
+	strictRules: extractionStrictRules,
+	columns: ["label", "text"],
+	scorer: ruleX,
+	defaultMaxNewTokens: 256,
+};

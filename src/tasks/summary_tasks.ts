@@ -3,21 +3,13 @@
  * @module
  */
 import { hubTask } from "./hub_task.js";
-import { extractionStrictRules, ruleA, ruleX, summaryMetrics, summaryStrictRules } from "./summaries.js";
+import { extractionRule, summaryRule } from "./summaries.js";
 
 export const edtsum = hubTask({
 	name: "edtsum",
 	id: "flare_edtsum",
 	title: "EDTSUM: headlines of articles",
-	rule: {
-		headline: "rouge1",
-		metrics: summaryMetrics,
-		strictRules: summaryStrictRules,
-		columns: ["answer"],
-		scorer: ruleA,
-		defaultMaxNewTokens: 128,
-		floors: () => [],
-	},
+	rule: summaryRule,
 });
 
 export const ectsum = hubTask({
@@ -25,15 +17,7 @@ export const ectsum = hubTask({
 	id: "flare_ectsum",
 	title: "ECTSUM: key sentences of earnings calls",
 	license: "GPL-3.0-only",
-	rule: {
-		headline: "rouge1",
-		metrics: summaryMetrics,
-		strictRules: extractionStrictRules,
-		columns: ["label", "text"],
-		scorer: ruleX,
-		defaultMaxNewTokens: 256,
-		floors: () => [],
-	},
+	rule: extractionRule,
 	howToGet:
 		"Save the rows of the hub's TheFinAI/flare-ectsum, unchanged, as JSON lines (query, answer, label, text). The original " +
 		"transcripts (rajdeep345/ECTSum) do not hold the marks of sentences that the leaderboard scores against.",

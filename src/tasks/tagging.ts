@@ -2,7 +2,6 @@
  * What the tasks of rule S have in common: a label for every token.
  * @module
  */
-import { majorityTagFloor } from "./define.js";
 import type { TaskRule } from "./hub_task.js";
 import { ruleS, sequenceStrictRules } from "./sequence_labelling.js";
 import type { TaskRow } from "./task.js";
@@ -19,7 +18,6 @@ export const tagRule = (labels: readonly string[], headline: "f1" | "entity_f1")
 	columns: ["token", "label"],
 	scorer: ruleS(labels),
 	defaultMaxNewTokens: 128,
-	floors: majorityTagFloor,
 });
 
 /** A row of a tagging task: the answer is a line "token:label" for each token. */

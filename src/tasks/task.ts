@@ -42,18 +42,20 @@ export interface TaskScores {
 	perDocument?: Record<string, (number | null)[]>;
 }
 
-export interface TaskFloor {
-	/** What the trivial system does, e.g. `always "neutral"` or "train lexicon (49 names)". */
-	name: string;
-	scores: TaskScores;
-}
-
 /** How much a loader removed or changed, so that nothing is lost silently. */
 export interface LoadReport {
 	/** The file or files that the rows came from, in reading order. */
 	files: string[];
 	/** Reason to number of rows, e.g. { "text also in test": 16 }. */
 	removed: Record<string, number>;
+}
+
+export interface LoadOptions {
+	/**
+	 * Keep the rows whose text is also in test, for a caller that looks for them itself (`held_out.ts`). A derived
+	 * validation split stays as it is and has none of them. Default false.
+	 */
+	keepTestTexts?: boolean;
 }
 
 export interface Task {
@@ -83,7 +85,11 @@ export interface Task {
 	 */
 	load(split: Split, dataDirs: readonly string[]): Promise<TaskRow[]>;
 	/** As `load`, with the files read and the count of rows removed by reason. */
-	loadWithReport(split: Split, dataDirs: readonly string[]): Promise<{ rows: TaskRow[]; report: LoadReport }>;
+	loadWithReport(
+		split: Split,
+		dataDirs: readonly string[],
+		options?: LoadOptions,
+	): Promise<{ rows: TaskRow[]; report: LoadReport }>;
 	/** Whether `load` can serve the split at all (a derived `valid` counts). */
 	hasSplit(split: Split): boolean;
 	/**
@@ -93,20 +99,17 @@ export interface Task {
 	 */
 	score(docs: readonly Record<string, unknown>[], outputs: readonly string[], options?: ScoreOptions): TaskScores;
 	/**
-	 * The headline metric as a function of a multiset of documents, for a paired test between two systems
+	 * A metric, the headline unless said, as a function of a multiset of documents, for a paired test between two systems
 	 * (`metrics/bootstrap.ts` `pairedBootstrap`). Work per document is done once; the returned function only re-aggregates.
 	 * @returns a function from row indices (repeats allowed) to the metric; NaN where it is undefined
 	 */
-	headlineOver(
+	metricOver(
 		docs: readonly Record<string, unknown>[],
 		outputs: readonly string[],
 		scoring: "leaderboard" | "strict",
+		metric?: string,
 	): (indices: ArrayLike<number>) => number;
-	/** Trivial floors fitted on train rows: the majority answer; for NER the train lexicon. */
-	floors(train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[];
-	/** Whether its rows can be built from the data set's original files, and not only taken from the hub. */
-	readonly hasOriginalReader: boolean;
-	/** Names of those files. */
+	/** Names of the data set's original files that its rows can be built from; none: rows come from the hub only. */
 	readonly originalFiles: readonly string[];
 	/** Rows of a split from the original files in a folder, nothing removed; undefined where they are not there. */
 	readOriginal(split: Split, folder: string): Promise<TaskRow[] | undefined>;

@@ -3,10 +3,9 @@
  * the development file.
  * @module
  */
-import { FintuneError } from "../errors.js";
-import type { NativeSplit } from "./define.js";
+import { nativeFile } from "./define.js";
 import { exactMatchRule } from "./exact_match.js";
-import { badRow, findFile, readText } from "./files.js";
+import { badRow, readJsonList } from "./files.js";
 import { hubTask } from "./hub_task.js";
 import type { Split, TaskRow } from "./task.js";
 
@@ -21,21 +20,12 @@ interface Item {
 	questions: { question: string; answer: string | string[] }[];
 }
 
-async function read(folder: string, split: Split): Promise<NativeSplit | undefined> {
-	const name = fileOf[split];
-	const path = name === undefined ? undefined : await findFile(folder, name);
-	if (!path) return undefined;
-	let items: Item[];
-	try {
-		// Numbers stay as they are written: 27.0 is another answer than 27.
-		const text = (await readText(path)).replace(/("answer"\s*:\s*)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)/g, '$1"$2"');
-		items = JSON.parse(text) as Item[];
-	} catch (cause) {
-		if (cause instanceof FintuneError) throw cause;
-		throw new FintuneError("E_DATA_FORMAT", "is not JSON", { where: path, found: (cause as Error).message, cause });
-	}
+/** Numbers stay as they are written: 27.0 is another answer than 27. */
+const quoteNumbers = (text: string): string => text.replace(/("answer"\s*:\s*)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)/g, '$1"$2"');
+
+async function rowsOf(path: string): Promise<TaskRow[]> {
 	const rows: TaskRow[] = [];
-	for (const [i, item] of items.entries()) {
+	for (const [i, item] of ((await readJsonList(path, quoteNumbers)) as Item[]).entries()) {
 		if (!Array.isArray(item?.table?.table) || !Array.isArray(item.paragraphs) || !Array.isArray(item.questions)) {
 			throw badRow(path, i + 1, '"table", "paragraphs" and "questions"', Object.keys(item ?? {}).join(", "));
 		}
@@ -52,7 +42,7 @@ async function read(folder: string, split: Split): Promise<NativeSplit | undefin
 			});
 		}
 	}
-	return { rows, files: [path] };
+	return rows;
 }
 
 export const tatqa = hubTask({
@@ -61,6 +51,6 @@ export const tatqa = hubTask({
 	title: "TAT-QA: questions on tables and text",
 	license: "CC-BY-4.0",
 	rule: { ...exactMatchRule, defaultMaxNewTokens: 128 },
-	native: { folder: "tatqa", files: Object.values(fileOf), read },
+	native: { folder: "tatqa", files: Object.values(fileOf), read: (folder, split) => nativeFile(folder, fileOf[split], rowsOf) },
 	howToGet: "NExTplusplus/TAT-QA, dataset_raw: tatqa_dataset_train.json and tatqa_dataset_dev.json (CC BY 4.0).",
 });

@@ -5,10 +5,10 @@
  * @module
  */
 import { FintuneError } from "../errors.js";
-import { defineTask, type NativeSplit } from "./define.js";
-import { findFile, readText } from "./files.js";
+import { defineTask, type NativeSplit, nativeFile } from "./define.js";
+import { readJsonList } from "./files.js";
 import { regressionStrictRules, ruleT } from "./regression.js";
-import type { Split, Task, TaskFloor, TaskRow } from "./task.js";
+import type { Split, Task, TaskRow } from "./task.js";
 
 const prompt = (company: string, text: string): string =>
 	`Given the following financial text, return a sentiment score for ${company} as a floating-point number ranging from -1 ` +
@@ -18,20 +18,10 @@ const prompt = (company: string, text: string): string =>
 
 const trainFile = "Headline_Trainingdata.json";
 
-async function readNative(folder: string, split: Split): Promise<NativeSplit | undefined> {
-	if (split !== "train") return undefined;
-	const path = await findFile(folder, trainFile);
-	if (!path) return undefined;
-	let items: unknown;
-	try {
-		items = JSON.parse(await readText(path));
-	} catch (cause) {
-		if (cause instanceof FintuneError) throw cause;
-		throw new FintuneError("E_DATA_FORMAT", "is not JSON", { where: path, found: (cause as Error).message, cause });
-	}
-	if (!Array.isArray(items)) throw new FintuneError("E_DATA_FORMAT", "is not a list", { where: path, expected: "a JSON list" });
-	return { rows: items.map((item, i) => toRow(item, path, i + 1)), files: [path] };
-}
+const readNative = (folder: string, split: Split): Promise<NativeSplit | undefined> =>
+	nativeFile(folder, split === "train" ? trainFile : undefined, async (path) =>
+		(await readJsonList(path)).map((item, i) => toRow(item, path, i + 1)),
+	);
 
 /** @param number the item's place in the list, from 1 */
 function toRow(item: unknown, file: string, number: number): TaskRow {
@@ -45,22 +35,6 @@ function toRow(item: unknown, file: string, number: number): TaskRow {
 	}
 	const doc = { id: `tsa${String(id)}`, text: title, answer: sentiment };
 	return { query: prompt(company, title), answer: String(sentiment), doc, source: { file, line: number } };
-}
-
-/** Always 0, and always the mean of train. */
-function floors(task: Task, train: readonly TaskRow[], test: readonly TaskRow[]): TaskFloor[] {
-	if (test.length === 0) return [];
-	const docs = test.map((row) => row.doc);
-	const score = (answer: string): TaskFloor => ({
-		name: `always ${answer}`,
-		scores: task.score(
-			docs,
-			docs.map(() => answer),
-			{ bootstrap: 0 },
-		),
-	});
-	const mean = train.reduce((sum, row) => sum + Number(row.answer), 0) / train.length;
-	return train.length === 0 ? [score("0")] : [score("0"), score(mean.toFixed(3))];
 }
 
 export const tsa: Task = defineTask({
@@ -85,5 +59,4 @@ export const tsa: Task = defineTask({
 	readNative,
 	columns: ["answer"],
 	scorer: ruleT,
-	floors,
 });

@@ -446,7 +446,7 @@ describe("weights", () => {
 			what: "a hub id that is not in the cache",
 			args: () => scoring("nobody/nothing-1b"),
 			status: 66,
-			words: ["nobody/nothing-1b is not on this machine", "downloads nothing"],
+			words: ["nobody/nothing-1b is not on this machine", "downloads no model"],
 		},
 		{
 			what: "a file in place of a folder",

@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { containmentFinder, normaliseText } from "../../src/data/decontaminate.js";
+import { containmentFinder } from "../../src/data/decontaminate.js";
+import { normaliseText } from "../../src/data/normalise.js";
 import { tasks } from "../../src/tasks/registry.js";
 
 const root = resolve(import.meta.dirname, "../..");

@@ -1,9 +1,9 @@
-import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
-import { beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { expandBraces, expandPattern } from "../../src/data/glob.js";
 import { type RawRow, type ReadOptions, readRows } from "../../src/data/readers.js";
 import { FintuneError, FintuneErrors } from "../../src/errors.js";
@@ -12,6 +12,7 @@ let folder = "";
 beforeEach(() => {
 	folder = mkdtempSync(join(tmpdir(), "fintune-readers-"));
 });
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const write = (name: string, content: string | Uint8Array): string => {
 	const path = join(folder, name);
 	writeFileSync(path, content);

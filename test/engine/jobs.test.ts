@@ -84,7 +84,7 @@ describe("long calls", () => {
 		const job = engine().createJob();
 		const started = performance.now();
 		setTimeout(() => job.abort(), 20);
-		await expect(trainer.step(batch, { type: "sft" }, 1e-3, job)).rejects.toMatchObject({ code: "E_ABORTED" });
+		await expect(trainer.step(batch, { type: "sft" }, 1e-3, undefined, job)).rejects.toMatchObject({ code: "E_ABORTED" });
 		const aborted = performance.now() - started;
 		clearInterval(timer);
 		expect(allSameBits(trainer.parameters(), before.parameters)).toBe(true);

@@ -1,8 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { hubCache, resolveModel } from "../../src/engine/resolve.js";
+import { hubCache } from "../../src/engine/hub_cache.js";
+import { resolveModel } from "../../src/engine/resolve.js";
 
 let dir: string;
 beforeAll(() => {
@@ -21,6 +22,7 @@ test("the hub cache lies where huggingface_hub has it", () => {
 	expect(hubCache({ HF_HUB_CACHE: "/a" })).toBe("/a");
 	expect(hubCache({ HF_HOME: "/b" })).toBe("/b/hub");
 	expect(hubCache({ XDG_CACHE_HOME: "/c" })).toBe("/c/huggingface/hub");
+	expect(hubCache({ HF_HOME: "~/d" })).toBe(join(homedir(), "d/hub"));
 	expect(hubCache({})).toMatch(/\.cache\/huggingface\/hub$/);
 });
 

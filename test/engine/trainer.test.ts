@@ -191,12 +191,29 @@ describe.skipIf(!hasShared).each(["qwen2-tiny", "llama-tiny"])(`%s (${whyNoShare
 				pairs: pairs().map((p) => ({ ...p, referenceChosen: -30, referenceRejected: -60 })),
 			} as const;
 			await expect(trainer.step(wrong, { learningRate: 0 })).rejects.toMatchObject({
-				code: "E_NUMERIC",
+				code: "E_REFERENCE",
 				message: expect.stringContaining("margin zero"),
 			});
 			trainer.dispose();
 		},
 	);
+
+	test("a step above a limit is refused with its loss and norm, and changes nothing", async () => {
+		const model = await opened(at("model"), { adapters: [at("lora/adapter")] });
+		const trainer = model.createTrainer();
+		const batch = { sequences: sequences() };
+		const { loss, gradNorm } = await trainer.gradients(batch);
+		const before = trainer.parameters();
+		for (const limits of [{ loss: loss * 0.99 }, { gradNorm: gradNorm * 0.99 }]) {
+			const found = expect.stringContaining(`loss ${loss}, gradient norm ${gradNorm}`);
+			await expect(trainer.step(batch, { learningRate: 1, limits })).rejects.toMatchObject({ code: "E_STEP_LIMIT", found });
+		}
+		expect(trainer.parameters()).toEqual(before);
+		expect(trainer.optimizerState().step).toBe(0);
+		await trainer.step(batch, { learningRate: 1e-3, limits: { loss, gradNorm } });
+		expect(trainer.optimizerState().step).toBe(1);
+		trainer.dispose();
+	});
 
 	test("micro-batches do not change a step beyond rounding; explicit weights are the same sum", async () => {
 		const model = await opened(at("model"), { adapters: [at("lora/adapter")] });

@@ -25,10 +25,11 @@ const sft = (rest = ""): StageConfig =>
 	stage(`{name: s, type: sft, data: [{path: a.jsonl}], learning_rate: 1e-4, lora: {r: 4}${rest}}`);
 const dpo = (rest = ""): StageConfig => stage(`{name: s, type: dpo, data: [{path: a.jsonl}], lora: {r: 4}${rest}}`);
 
+const noFolder = (): string => "";
 const hasher = (): InputHasher => new InputHasher([], (path) => join(dir, path));
 const base = { seed: 1, dtype: "f32", device: "cpu", addon: "a", model: "m", stack: ["x"], inputs: [], from: [] };
 async function identity(config: StageConfig, other: Partial<typeof base> = {}): Promise<string> {
-	return stageIdentity({ ...base, stage: config, inputs: await hasher().inputs(config), ...other });
+	return stageIdentity({ ...base, stage: config, inputs: await hasher().inputs(config, noFolder), ...other });
 }
 
 describe("identity of a stage", () => {

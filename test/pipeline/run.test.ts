@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
 import { parsePipeline } from "../../src/pipeline/config.js";
-import { type RunOptions, type RunResult, runPipeline } from "../../src/pipeline/runner.js";
+import { runPipeline } from "../../src/pipeline/runner.js";
+import type { RunOptions, RunResult } from "../../src/pipeline/types.js";
 import { fintune, lines, put } from "../cli/cli.js";
-import { tinyModel, tinyTaskData } from "./tiny.js";
+import { pipelineText, tinyModel, tinyTaskData } from "./tiny.js";
 
 let dir: string;
 beforeAll(async () => {
@@ -51,19 +52,6 @@ const dpo = (more: Stage = {}): Stage => ({
 	max_steps: 2,
 	...more,
 });
-
-function pipelineText(stages: Stage[], more: Stage = {}): string {
-	return stringify({
-		name: "small",
-		model: "model",
-		device: "cpu",
-		dtype: "f32",
-		threads: 1,
-		data_dir: "data",
-		...more,
-		stages,
-	});
-}
 
 interface Ran {
 	result: RunResult;

@@ -5,6 +5,7 @@
  */
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { stringify } from "yaml";
 import { readModelConfig } from "../../src/engine/model_config.js";
 import { weightShapes } from "../../src/engine/modules.js";
 import { writeSafetensors } from "../../src/engine/safetensors.js";
@@ -74,3 +75,7 @@ export function tinyTaskData(dir: string): string {
 	put(join(dir, "ner_sec", "FIN3.txt"), file(2, 4));
 	return dir;
 }
+
+/** A pipeline file beside the folders `model` and `data` of the tiny model and its task set. */
+export const pipelineText = (stages: readonly object[], more: object = {}): string =>
+	stringify({ name: "small", model: "model", device: "cpu", dtype: "f32", threads: 1, data_dir: "data", ...more, stages });

@@ -73,6 +73,12 @@ describe("renderReport", () => {
 		expect(html).toContain(escapeMarkup(report.configYaml));
 	});
 
+	it("shows the other way of scoring beside the chosen one", () => {
+		const evaluation = exampleEvaluation("before", 0.2, 0.1, 1);
+		const tasks = evaluation.tasks.map((task) => ({ ...task, otherScoring: { name: "strict" as const, score: 0.123 } }));
+		expect(renderReport({ ...emptyReport, evaluations: [{ ...evaluation, tasks }] })).toContain("<small>strict 0.123</small>");
+	});
+
 	it("stays small at the size of the whole board and of a long run", () => {
 		const evaluations = ["before", "sft", "dpo", "final"].map((stage, i) => {
 			const { tasks } = exampleEvaluation(stage, 0.2 * i, 0.1, i);

@@ -111,3 +111,17 @@ describe("evaluationTable", () => {
 		expect(evaluationTable([])).toBe("");
 	});
 });
+
+describe("the other way of scoring", () => {
+	const evaluation = exampleEvaluation("before", 0.2, 0.1, 1);
+	const tasks = evaluation.tasks.slice(0, 2).map((task, i) => ({
+		...task,
+		otherScoring: { name: "strict" as const, score: [0.123, 0.456][i] as number },
+	}));
+	it.each([200, 40])("stands beside the score at width %i", (width) => {
+		const text = evaluationTable([{ ...evaluation, tasks }], width);
+		expect(text).toContain(width === 200 ? "strict 0.123, overlong" : "0.123");
+		expect(text).toContain("0.456");
+		expect(text.split("\n")[0]?.includes("strict")).toBe(width === 40);
+	});
+});

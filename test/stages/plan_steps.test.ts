@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { planSteps } from "../../src/stages/train_loop.js";
+import { planSteps } from "../../src/stages/step_plan.js";
 
 const config = { batch_size: 4, shuffle: false, max_steps: undefined, num_train_epochs: undefined };
 const items = (n: number) => Array.from({ length: n }, (_, i) => i);

@@ -4,6 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { trivialBaselines } from "../../src/tasks/baselines/trivial.js";
 import { knownBaselines } from "../../src/tasks/known_baselines.js";
 import { taskByName } from "../../src/tasks/registry.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
@@ -12,7 +13,7 @@ const dirs = [sharedPath("data")];
 
 async function floorsOf(name: string) {
 	const task = taskByName(name);
-	return task.floors(await task.load("train", dirs), await task.load("test", dirs));
+	return (await trivialBaselines(task, "test", await task.load("test", dirs), dirs)).baselines;
 }
 
 describe.skipIf(!hasShared)(`trivial floors (${whyNoShared})`, () => {
@@ -47,8 +48,10 @@ describe.skipIf(!hasShared)(`trivial floors (${whyNoShared})`, () => {
 		},
 	);
 
-	it("headlines: a model that never says Yes gets 0.600", async () => {
-		const [always, perQuestion] = await floorsOf("headlines");
+	it("headlines: a model that never says Yes gets 0.600", { timeout: 120_000 }, async () => {
+		const floors = await floorsOf("headlines");
+		const [always] = floors;
+		const perQuestion = floors.find(({ name }) => name === "most frequent answer of each question");
 		expect(always?.name).toBe('always "No"');
 		expect(always?.scores.leaderboard.avg_f1).toBeCloseTo(0.6, 3);
 		expect(perQuestion?.scores.leaderboard.avg_f1).toBeGreaterThan(0.7);

@@ -81,8 +81,8 @@ describe("comparing two systems", () => {
 		const docs = Array.from({ length: 60 }, (_, i) => ({ choices, gold: i % 3 }));
 		const perfect = docs.map(({ gold }) => choices[gold] as string);
 		const constant = docs.map(() => "positive");
-		const better = fpb.headlineOver(docs, perfect, "leaderboard");
-		const worse = fpb.headlineOver(docs, constant, "leaderboard");
+		const better = fpb.metricOver(docs, perfect, "leaderboard");
+		const worse = fpb.metricOver(docs, constant, "leaderboard");
 		expect(better([0, 1, 2])).toBe(1);
 		expect(worse(docs.map((_, i) => i))).toBe(fpb.score(docs, constant, { bootstrap: 0 }).leaderboard.f1);
 		const result = pairedBootstrap(docs.length, worse, better, { resamples: 300 });

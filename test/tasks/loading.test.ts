@@ -6,10 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { normaliseText } from "../../src/data/normalise.js";
 import { FintuneError } from "../../src/errors.js";
 import { packageDataDir, taskDataDirs } from "../../src/tasks/data_dirs.js";
 import { taskByName, tasks } from "../../src/tasks/registry.js";
-import { normaliseText, tenthForValidation } from "../../src/tasks/splits.js";
+import { tenthForValidation } from "../../src/tasks/splits.js";
 import type { TaskRow } from "../../src/tasks/task.js";
 import { hasShared, sharedPath, whyNoShared } from "../shared.js";
 

@@ -3,7 +3,7 @@
  * @module
  */
 import { readdir, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { Problems } from "../../data/problems.js";
 import { readRows, sourceText } from "../../data/readers.js";
 import { FintuneError, fromSystemError } from "../../errors.js";
@@ -15,6 +15,9 @@ const splitNames: readonly [Split, RegExp][] = [
 	["valid", /(?:^|[^a-z])(?:valid|validation|val|dev)(?:[^a-z]|$)/i],
 	["test", /(?:^|[^a-z])test(?:[^a-z]|$)/i],
 ];
+
+/** Files of rows by the split that they hold. */
+export type HubFiles = ReadonlyMap<Split, readonly string[]>;
 
 /** The split that a file's name says it holds; undefined where it says none or several. */
 export function splitOfName(name: string): Split | undefined {
@@ -44,6 +47,59 @@ export async function rowFiles(from: string): Promise<Map<Split, string[]>> {
 		throw fromSystemError(error, from);
 	}
 	return found;
+}
+
+/** Formats of rows, the one that says most about its values first. */
+const formats = [/\.parquet$/i, /\.(?:jsonl|ndjson)(?:\.gz)?$/i, /\.json(?:\.gz)?$/i, /\.csv(?:\.gz)?$/i] as const;
+const formatRank = (path: string): number => formats.findIndex((format) => format.test(path));
+const folderRank = (folder: string): number => (folder === "data" ? 0 : folder === "." ? 1 : 2);
+
+/**
+ * The files of a hub repository that hold its rows, by the split that their names say, or else their folders'. A split
+ * that is there more than once is taken once: from `data/` before the top before other folders, as parquet before JSON
+ * lines before JSON before CSV.
+ * @param paths as the repository has them
+ * @param where the repository, for messages
+ * @throws FintuneError E_TASK_DATA where folders compete or a shard is missing
+ */
+export function chooseRowFiles(paths: readonly string[], where: string): Map<Split, string[]> {
+	const bySplit = new Map<Split, string[]>();
+	for (const path of [...paths].sort()) {
+		const said = path.split("/").reverse().map(splitOfName);
+		const split = said.find((name) => name !== undefined);
+		if (split && rowFile.test(path)) bySplit.set(split, [...(bySplit.get(split) ?? []), path]);
+	}
+	for (const [split, candidates] of bySplit) {
+		const best = Math.min(...candidates.map((path) => folderRank(dirname(path))));
+		const near = candidates.filter((path) => folderRank(dirname(path)) === best);
+		const folders = [...new Set(near.map((path) => dirname(path)))];
+		if (folders.length > 1) {
+			throw new FintuneError("E_TASK_DATA", `there are several sets of ${split} rows`, {
+				where,
+				expected: "one",
+				found: folders.join(", "),
+			});
+		}
+		const format = Math.min(...near.map(formatRank));
+		const chosen = near.filter((path) => formatRank(path) === format);
+		checkShards(split, chosen, where);
+		bySplit.set(split, chosen);
+	}
+	return bySplit;
+}
+
+/** Holds the files of a split against what `-00000-of-00003` in their names says. */
+function checkShards(split: Split, paths: readonly string[], where: string): void {
+	for (const path of paths) {
+		const count = /-\d{5}-of-(\d{5})/.exec(basename(path))?.[1];
+		if (count !== undefined && Number(count) !== paths.length) {
+			throw new FintuneError("E_TASK_DATA", `the ${split} rows are not all there`, {
+				where,
+				expected: `${Number(count)} files`,
+				found: paths.join(", "),
+			});
+		}
+	}
 }
 
 /**

@@ -4,13 +4,13 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { copyFile, mkdir, mkdtemp, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { hashFile, syncFolder, writeFileAtomic } from "../../engine/files.js";
 import { FintuneError, fromSystemError } from "../../errors.js";
 import { version } from "../../version.js";
 import type { Split, Task, TaskRow } from "../task.js";
-import { readHubRows, rowFiles } from "./hub_rows.js";
+import { type HubFiles, readHubRows, rowFiles } from "./hub_rows.js";
 import { openOriginals } from "./originals.js";
 
 const splits: readonly Split[] = ["train", "valid", "test"];
@@ -52,12 +52,19 @@ export interface Imported {
 
 /**
  * Imports a task.
- * @param from the original files (folder or zip), or rows of the hub (folder with train/valid/test files, or one file)
+ * @param from the original files (folder or zip), or rows of the hub (folder with train/valid/test files, or one file);
+ * rows of the hub also by split
  * @param into the data folder; splits of an earlier import that this one does not bring stay
+ * @param origin where the rows were fetched from, for the manifest
  * @throws FintuneError E_TASK_DATA where `from` holds nothing that the task can use; E_DATA_* for rows that are wrong
  */
-export async function importTask(task: Task, from: string, into: string, origin?: Record<string, string>): Promise<Imported> {
-	const { kind, rows, sources } = await rowsFrom(task, from);
+export async function importTask(
+	task: Task,
+	from: string | HubFiles,
+	into: string,
+	origin?: Record<string, string>,
+): Promise<Imported> {
+	const { kind, rows, sources } = typeof from === "string" ? await rowsFrom(task, from) : await hubRows(task, from);
 	const folder = join(into, task.name);
 	await mkdir(into, { recursive: true }).catch((error) => {
 		throw fromSystemError(error, into);
@@ -86,7 +93,7 @@ export async function importTask(task: Task, from: string, into: string, origin?
 			...(origin ? { origin } : {}),
 			splits: facts,
 		};
-		await writeDurably(join(made, "manifest.json"), [`${JSON.stringify(manifest, null, "\t")}\n`]);
+		await writeFileAtomic(join(made, "manifest.json"), [Buffer.from(`${JSON.stringify(manifest, null, "\t")}\n`)]);
 		await replaceFolder(made, folder);
 		return { folder, manifest, differences: differencesOf(manifest) };
 	} catch (error) {
@@ -130,12 +137,17 @@ async function rowsFrom(task: Task, from: string): Promise<Found> {
 	if (files.size === 0) {
 		throw new FintuneError("E_TASK_DATA", `holds nothing that task ${task.name} can be built from`, {
 			where: from,
-			expected: task.hasOriginalReader
-				? `${task.originalFiles.join(", ")}; or rows of the hub in train, valid or test files`
-				: "rows of the hub in files named train, valid or test (.jsonl, .json, .csv or .parquet)",
+			expected:
+				task.originalFiles.length > 0
+					? `${task.originalFiles.join(", ")}; or rows of the hub in train, valid or test files`
+					: "rows of the hub in files named train, valid or test (.jsonl, .json, .csv or .parquet)",
 			hint: task.howToGet,
 		});
 	}
+	return hubRows(task, files);
+}
+
+async function hubRows(task: Task, files: HubFiles): Promise<Found> {
 	const rows: Found["rows"] = {};
 	for (const [split, paths] of files) rows[split] = await readHubRows(task, split, paths);
 	return { kind: "hub", rows, sources: [...files.values()].flat() };
@@ -145,7 +157,7 @@ async function writeSplit(task: Task, split: Split, rows: readonly TaskRow[], pa
 	const hash = createHash("sha256");
 	const lines = rows.map(({ query, answer, doc }) => `${JSON.stringify({ ...doc, query, answer: doc.answer ?? answer })}\n`);
 	for (const line of lines) hash.update(line);
-	await writeDurably(path, lines);
+	await writeFileAtomic(path, chunksOf(lines));
 	const answers: Record<string, number> = {};
 	for (const { answer } of rows) answers[answer] = (answers[answer] ?? 0) + 1;
 	return {
@@ -156,14 +168,11 @@ async function writeSplit(task: Task, split: Split, rows: readonly TaskRow[], pa
 	};
 }
 
-async function writeDurably(path: string, parts: readonly string[]): Promise<void> {
-	const handle = await open(path, "w");
-	try {
-		for (let i = 0; i < parts.length; i += 1000) await handle.write(parts.slice(i, i + 1000).join(""));
-		await handle.sync();
-	} finally {
-		await handle.close();
-	}
+/** Lines by the thousand, so that a file is written in few pieces. */
+function chunksOf(lines: readonly string[]): Buffer[] {
+	const chunks: Buffer[] = [];
+	for (let i = 0; i < lines.length; i += 1000) chunks.push(Buffer.from(lines.slice(i, i + 1000).join("")));
+	return chunks;
 }
 
 /** The new folder takes the place of the old one; a crash between leaves one of them whole. */
@@ -178,16 +187,13 @@ async function replaceFolder(made: string, folder: string): Promise<void> {
 	}
 	await rename(made, folder);
 	if (moved) await rm(old, { recursive: true, force: true });
-	const parent = await open(dirname(folder));
-	await parent.sync().catch(() => {});
-	await parent.close();
+	await syncFolder(dirname(folder));
 }
 
 async function describeSource(path: string): Promise<ImportManifest["sources"][number]> {
-	const { size } = await stat(path);
-	const hash = createHash("sha256");
-	if (!(await stat(path)).isDirectory()) for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-	return { name: basename(path), sha256: hash.digest("hex"), bytes: size };
+	const facts = await stat(path);
+	const sha256 = facts.isDirectory() ? createHash("sha256").digest("hex") : await hashFile(path);
+	return { name: basename(path), sha256, bytes: facts.size };
 }
 
 function differencesOf({ splits: facts, task }: ImportManifest): string[] {

@@ -6,7 +6,6 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } f
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { unzipSync } from "fflate";
-import { readSheet } from "read-excel-file/node";
 import { FintuneError, fromSystemError } from "../../errors.js";
 
 /** A folder that a task's reader can read, and how to let go of it. */
@@ -77,6 +76,8 @@ async function convertWorkbooks(folder: string): Promise<void> {
 
 async function rowsOfWorkbook(path: string, name: string): Promise<unknown[][]> {
 	try {
+		// Loaded where it is needed: every command starts sooner without it.
+		const { readSheet } = await import("read-excel-file/node");
 		return (await readSheet(path)) as unknown[][];
 	} catch (cause) {
 		throw new FintuneError("E_DATA_FORMAT", "cannot be read", {
