@@ -96,12 +96,13 @@ export function render(toolkit, files) {
 	return `{\n\t"nvcc": "${toolkit}",\n\t"files": {\n${body.join(",\n")}\n\t}\n}\n`;
 }
 
-/** The reports of the present sources from the build's folder. */
+/** The reports of the present sources from the build's folders: what only sm_90a compiles has its own. */
 function collect() {
-	const objects = join(root, "build-cmake", "CMakeFiles", "cuda.dir", "native", "cuda");
+	const targets = join(root, "build-cmake", "CMakeFiles");
 	const sources = readdirSync(join(root, "native", "cuda")).filter((name) => name.endsWith(".cu"));
 	return sources.sort().map((name) => {
-		const report = join(objects, `${name}.o.json`);
+		const target = name.endsWith("_sm90a.cu") ? "cuda_sm90a.dir" : "cuda.dir";
+		const report = join(targets, target, "native", "cuda", `${name}.o.json`);
 		if (!existsSync(report)) throw new Error(`${relative(root, report)} is not there: remove build-cmake/ and try again`);
 		return { name, ...JSON.parse(readFileSync(report, "utf8")) };
 	});

@@ -389,6 +389,8 @@ export interface NativeKernels {
 	setIsa(name: string): void;
 	threads(): number;
 	setThreads(threads: number): void;
+	hopper(): boolean;
+	setHopper(on: boolean): void;
 	/** Where kernels run, and where new tensors lie: a name of {@link NativeEngine.devices}. */
 	device(): string;
 	setDevice(name: string): void;
