@@ -266,13 +266,12 @@ GPU_FN void add_product(float (&o)[kTiles][kDim / 8][4], const float (&w)[kTiles
 }
 
 // Writes a warp's rows, o times `factor` of row and half (rows g and g + 8), to rows first .. of `to`, by way
-// of a tile of its own that no other warp reads any more.
+// of a tile of its own that nobody reads any more.
 template <class T, int kDim, int kTiles>
 GPU_FN void store_rows(const Rows<T>& to, int first, const float (&o)[kTiles][kDim / 8][4],
                        const float (&factor)[kTiles][2], int tile) {
   using Map = TileMap<kDim>;
   const int g = gpu::lane() / 4, t = gpu::lane() % 4;
-  GPU_WARP_SYNC();  // the lanes may have read the tile last
 #pragma unroll
   for (int m = 0; m < kTiles; ++m) {
 #pragma unroll
