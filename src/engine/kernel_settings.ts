@@ -31,6 +31,16 @@ const setThreads = (count: number): void => call((k) => k.setThreads(count));
 /** Whether attention goes to the warpgroups of an sm_90 (FINTUNE_HOPPER=1, until it is set). */
 const hopper = (): boolean => call((k) => k.hopper());
 const setHopper = (on: boolean): void => call((k) => k.setHopper(on));
+/** What `run` makes with that choice, whatever it is otherwise. */
+function withHopper<T>(on: boolean, run: () => T): T {
+	const before = hopper();
+	setHopper(on);
+	try {
+		return run();
+	} finally {
+		setHopper(before);
+	}
+}
 
 /** Names of the devices that kernels can run on, the CPU first. */
 const devices = (): string[] => call((k) => k.devices().map(({ name }) => name));
@@ -97,6 +107,7 @@ export const kernelSettings = {
 	setThreads,
 	hopper,
 	setHopper,
+	withHopper,
 	devices,
 	device,
 	setDevice,

@@ -4,6 +4,10 @@
  * @module
  */
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { attentionForward, attentionForwardHopper } from "../../src/bench/ops/attention.js";
+import { benchesOf } from "../../src/bench/registry.js";
+import { BenchTensors } from "../../src/bench/tensors.js";
+import { devices } from "../../src/engine/device.js";
 import { kernels } from "../../src/engine/kernels.js";
 import { expectEverySiteNeeded } from "../simt/sites.js";
 import { expectSame, expectTwicePlain, type Half, inputs, rounded, run, tokensOf } from "./attention_cores.js";
@@ -59,6 +63,28 @@ describe.skipIf(!simt)("attention on warpgroups", () => {
 		for (const capability of [80, 100, 120]) {
 			simt?.setCapability(capability);
 			expect(visited(64), `sm_${capability}`).toBe(false);
+		}
+	});
+
+	it("is measured beside the kernels that it replaces, on a device that has it", () => {
+		const benches = () => benchesOf(devices().find(({ name }) => name === "simt") ?? {});
+		expect(benches()).toContain(attentionForwardHopper);
+		simt?.setCapability(100);
+		expect(benches()).not.toContain(attentionForwardHopper);
+		simt?.setCapability(90);
+		kernels.setDevice("simt");
+		kernels.setHopper(false);
+		const tensors = new BenchTensors();
+		try {
+			const used = [attentionForward, attentionForwardHopper].map((bench) => {
+				const before = visits();
+				bench.prepare({ T: 3, S: 2, H: 1, G: 1, K: 64 }, "bf16", tensors).run();
+				return visits() > before;
+			});
+			expect(used).toEqual([false, true]);
+			expect(kernels.hopper()).toBe(false);
+		} finally {
+			tensors.dispose();
 		}
 	});
 
