@@ -91,10 +91,12 @@ void warpgroup_forward_kernel(Forward op) {
   const int first = work.tile * Tile::kQueries;
   const auto tiles_before = [&](int row) { return (gpu::min(work.length, row) + kKeys - 1) / kKeys; };
   const int tiles = tiles_before(first + Tile::kQueries);
-  const int group = gpu::warp() / 4, group_first = first + group * Tile::kRows;
+  // From one lane, so that the compiler knows it to be one number for the warp, as descriptors are.
+  const int warp = gpu::shuffle(gpu::warp(), 0);
+  const int group = warp / 4, group_first = first + group * Tile::kRows;
   // Tiles of keys that the group's queries see.
   const int seen = group_first < work.length ? tiles_before(group_first + Tile::kRows) : 0;
-  const int own = group_first + gpu::warp() % 4 * 16;  // the warp's first row
+  const int own = group_first + warp % 4 * 16;  // the warp's first row
 
   const int base = gpu::aligned_offset(gpu::kSwizzledAtom);
   const int queries = base + group * Tile::kRowsBytes, slots = base + Tile::kFirstSlot;
@@ -176,7 +178,7 @@ void warpgroup_forward_kernel(Forward op) {
       gpu::pin(result.out[0]);
     }
   }
-  if (own < work.length) result.store(op, work, head, own, queries + gpu::warp() % 4 * 16 * 2 * kDim);
+  if (own < work.length) result.store(op, work, head, own, queries + warp % 4 * 16 * 2 * kDim);
 }
 
 template <class T, int kDim>
