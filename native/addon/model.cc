@@ -126,6 +126,7 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
     object.Set("kind", device.kind);
     object.Set("bf16", Napi::Boolean::New(env, device.bf16));
     if (!device.gemm.empty()) object.Set("gemm", device.gemm);
+    if (device.hopper) object.Set("hopper", true);
     array[array.Length()] = object;
   }
   return array;
