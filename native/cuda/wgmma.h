@@ -4,10 +4,11 @@
 // A warpgroup is four warps in a row, of which the first is a multiple of four, and has 64 rows: warp w of it
 // rows 16 w .. + 15, in fragments as mma's. All its threads make the same calls. Products run in the
 // background, in order:
-//   GPU_WGMMA_FENCE()   after registers that a product takes were written or read, and before the first
-//   product wgmma...            products into one accumulator may follow each other wgmma_commit()      the
-//   products since the last commit become a group GPU_WGMMA_WAIT(n)   until at most n groups, the newest, are
-//   still under way
+// - GPU_WGMMA_FENCE(): after registers that a product takes were written or read, before the first product
+// - wgmma_...: the products; several into one accumulator may follow each other
+// - wgmma_commit(): the products since the last commit become a group
+// - GPU_WGMMA_WAIT(n): until at most n groups, the newest, are still under way
+//
 // Until then their registers must not be touched nor their shared memory be written. They read shared memory
 // by another way (the async proxy): GPU_PROXY_FENCE() comes between a thread's own writes, or copies that it
 // has waited for, and the barrier that hands them over. All three are sites, one a line.
