@@ -10,7 +10,7 @@ import { readModelConfig } from "../engine/model_config.js";
 import type { MemoryPlan } from "../engine/types.js";
 import { evaluatedRows, evaluatedTasks } from "../stages/choose_rows.js";
 import type { StageContext } from "../stages/context.js";
-import { LeakCheck, leakCacheFolder } from "../stages/leaks.js";
+import { LeakCheck } from "../stages/leaks.js";
 import { availableMemory, mostMicroBatchTokens, usableShare, wantedMicroBatchTokens } from "../stages/memory.js";
 import type { StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
@@ -65,7 +65,7 @@ export async function planPipeline(
 		...(config.data_dir === undefined ? [] : [resolvePath(pipeline, config.data_dir)]),
 	]);
 	const session = new ModelSession(model.dir, [], { device: config.device, dtype: config.dtype, threads: config.threads });
-	const leaks = new LeakCheck(dataDirs, leakCacheFolder());
+	const leaks = new LeakCheck(dataDirs);
 	const ranks: { r: number; targetModules?: readonly string[] | "all-linear" }[] = [];
 	const stages: StagePlan[] = [];
 	const device = resolveDevice(config.device).name;

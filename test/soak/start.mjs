@@ -1,7 +1,7 @@
 /**
- * How long a run takes to begin, on the embedded base: from the start of the process to the end of its first step, to
- * "nothing to do", and to the refusal of a folder that another run holds. Medians as JSON; about a minute, alone on the
- * machine.
+ * How long a run takes to begin, on the embedded base: from the start of the process to the end of its first step, with
+ * and without what earlier runs left in the user's cache, to "nothing to do", and to the refusal of a folder that another
+ * run holds. Medians as JSON; about a minute, alone on the machine.
  *   npm run build && node test/soak/start.mjs [TIMES]
  */
 import { spawn } from "node:child_process";
@@ -24,11 +24,12 @@ stages:
 );
 
 /** Seconds from the start of `fintune run` to each moment, and its exit status. */
-function run(out, whileRunning) {
+function run(out, cache, whileRunning) {
 	const began = performance.now();
 	const seconds = () => (performance.now() - began) / 1000;
 	const child = spawn(process.execPath, [join(root, "dist", "cli", "main.js"), "run", pipeline, "--out", out], {
 		stdio: "ignore",
+		env: { ...process.env, XDG_CACHE_HOME: cache },
 	});
 	const metrics = join(out, "stages", "sft", "metrics.jsonl");
 	const fresh = !existsSync(metrics);
@@ -47,17 +48,21 @@ function run(out, whileRunning) {
 }
 
 const median = (values) => Number(values.sort((a, b) => a - b)[Math.floor(values.length / 2)].toFixed(3));
-const found = { first_step: [], nothing_to_do: [], refused: [] };
+const found = { first_step_without_cache: [], first_step: [], nothing_to_do: [], refused: [] };
 try {
 	for (let i = 0; i < times; i++) {
 		const out = join(folder, `run-${i}`);
+		const cache = join(folder, `cache-${i}`);
+		const cold = await run(join(folder, `cold-${i}`), cache);
 		let second;
-		const first = await run(out, () => {
-			second = run(out);
+		const first = await run(out, cache, () => {
+			second = run(out, cache);
 		});
 		const refused = await second;
-		const again = await run(out);
-		if (first.status !== 0 || again.status !== 0) throw new Error(`exit status ${first.status}, then ${again.status}`);
+		const again = await run(out, cache);
+		const statuses = [cold, first, again].map(({ status }) => status);
+		if (statuses.some((status) => status !== 0)) throw new Error(`exit statuses ${statuses.join(", ")}`);
+		found.first_step_without_cache.push(cold.firstStep);
 		found.first_step.push(first.firstStep);
 		found.nothing_to_do.push(again.end);
 		if (refused.status === 75) found.refused.push(refused.end);
