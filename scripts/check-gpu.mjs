@@ -92,6 +92,7 @@ const work = {
 				dtypes: names,
 				shapes: size.shapes,
 				real: size.real,
+				hopper: device.hopper,
 				only: flags.op,
 				onProgress: progress("ops"),
 			}),

@@ -161,8 +161,10 @@ function compile(nvcc, args, { source, object }) {
 		if (result.status !== 0) return { status: result.status ?? 1 };
 		const bounds = {};
 		for (const name of readdirSync(kept)) {
-			const match = /\.compute_(\w+)\.ptx$/.exec(name);
-			if (match) bounds[`sm_${match[1]}`] = parseBounds(readFileSync(join(kept, name), "utf8"));
+			if (!name.endsWith(".ptx")) continue;
+			const ptx = readFileSync(join(kept, name), "utf8");
+			const target = /^\.target (sm_\w+)/m.exec(ptx);
+			if (target) bounds[target[1]] = parseBounds(ptx);
 		}
 		const seconds = childSeconds(readFileSync(join(kept, "times"), "utf8"));
 		return { status: 0, report: { source: relative(root, source), seconds, sha256: sha256(object), verbose, bounds } };

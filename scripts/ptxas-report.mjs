@@ -1,14 +1,15 @@
 /**
  * What ptxas made of every kernel, for every architecture: builds, and writes bench/ptxas.json (registers, spills, stack,
  * static shared memory, and how many blocks an SM holds). `--check` compares with that file instead, and fails on a new
- * spill, a lost occupancy step, a kernel that is not recorded, or when compiling takes longer than CI may.
+ * spill, a lost occupancy step, a kernel that is not recorded, or when compiling takes longer than CI may. Both fail where
+ * ptxas serialised wgmma instructions.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defaultArchitectures } from "./cuda-toolkit.mjs";
-import { blocksPerMultiprocessor, parseVerbose, readableNames } from "./ptxas.mjs";
+import { blocksPerMultiprocessor, parseLosses, parseVerbose, readableNames } from "./ptxas.mjs";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const recorded = join(root, "bench", "ptxas.json");
@@ -65,6 +66,15 @@ function worse(before, now) {
 	return problems;
 }
 
+/** Kernels of compiler runs whose wgmma instructions ptxas serialised, as lines; no record excuses them. */
+export function serialised(reports, names = readableNames) {
+	return reports.flatMap(({ name, verbose }) => {
+		const losses = parseLosses(verbose);
+		const readable = losses.length > 0 ? names(losses.map(({ symbol }) => symbol)) : [];
+		return losses.map(({ code, reason }, i) => `${name}: ${readable[i]}: ${reason} (${code})`);
+	});
+}
+
 /** bench/ptxas.json: one line a kernel and architecture, so that a diff shows what changed. */
 export function render(toolkit, files) {
 	const body = Object.keys(files)
@@ -86,12 +96,13 @@ export function render(toolkit, files) {
 	return `{\n\t"nvcc": "${toolkit}",\n\t"files": {\n${body.join(",\n")}\n\t}\n}\n`;
 }
 
-/** The reports of the present sources from the build's folder. */
+/** The reports of the present sources from the build's folders: what only sm_90a compiles has its own. */
 function collect() {
-	const objects = join(root, "build-cmake", "CMakeFiles", "cuda.dir", "native", "cuda");
+	const targets = join(root, "build-cmake", "CMakeFiles");
 	const sources = readdirSync(join(root, "native", "cuda")).filter((name) => name.endsWith(".cu"));
 	return sources.sort().map((name) => {
-		const report = join(objects, `${name}.o.json`);
+		const target = name.endsWith("_sm90a.cu") ? "cuda_sm90a.dir" : "cuda.dir";
+		const report = join(targets, target, "native", "cuda", `${name}.o.json`);
 		if (!existsSync(report)) throw new Error(`${relative(root, report)} is not there: remove build-cmake/ and try again`);
 		return { name, ...JSON.parse(readFileSync(report, "utf8")) };
 	});
@@ -120,6 +131,12 @@ function main() {
 		`fintune ptxas: nvcc ${settings.version}: ${reports.length} files (${reports.filter(({ cached }) => cached).length} from the cache), ` +
 			`${all.length} kernels over all architectures, ${spilling} of them spill; compiling them takes ${Math.round(seconds)} s of one core\n`,
 	);
+	const lost = serialised(reports);
+	if (lost.length > 0)
+		return fail(
+			`ptxas serialised wgmma instructions:\n  ${lost.join("\n  ")}\n` +
+				"  Touch accumulators and operand registers only before wgmma.fence or after wgmma.wait_group, or take a smaller tile.",
+		);
 	if (!process.argv.includes("--check")) {
 		writeFileSync(recorded, render(settings.version, files));
 		process.stderr.write(`fintune ptxas: wrote ${relative(root, recorded)}\n`);

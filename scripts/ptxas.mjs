@@ -4,12 +4,13 @@
  */
 import { spawnSync } from "node:child_process";
 
-/** Lines of ptxas -v, and everything else that a compiler run printed. */
+/** Lines of ptxas -v with its remarks on lost speed, and everything else that a compiler run printed. */
 export function splitVerbose(text) {
 	const verbose = [];
 	const rest = [];
 	for (const line of text.split("\n")) {
-		if (/^ptxas info\b|^ {4}\d+ bytes stack frame,/.test(line)) verbose.push(line);
+		if (/^ptxas info\b|^ptxas \w+\s*: \(C\d+\) Potential Performance Loss\b|^ {4}\d+ bytes stack frame,/.test(line))
+			verbose.push(line);
 		else rest.push(line);
 	}
 	return { verbose: verbose.join("\n"), rest: rest.join("\n") };
@@ -57,6 +58,16 @@ export function parseVerbose(text) {
 		}
 	}
 	return entries;
+}
+
+/**
+ * Where ptxas gave up the overlap of wgmma instructions ("Potential Performance Loss", C7510 and its neighbours): the kernel
+ * computes the same, at a fraction of the speed. ptxas calls it information, and names no architecture.
+ * @returns {{symbol: string, code: string, reason: string}[]}
+ */
+export function parseLosses(text) {
+	const pattern = /^ptxas \w+\s*: \((C\d+)\) Potential Performance Loss: (.+?) in (?:the )?function '([^']+)'/gm;
+	return [...text.matchAll(pattern)].map(([, code, reason, symbol]) => ({ symbol, code, reason }));
 }
 
 /**

@@ -1,6 +1,8 @@
 // Devices by name.
 #include "addon/devices.h"
 
+#include <algorithm>
+
 #include "cpu/dispatch.h"
 #include "cuda/dispatch.h"
 #include "simt/dispatch.h"
@@ -13,10 +15,13 @@ std::vector<DeviceInfo> device_infos() {
   for (const cuda::Gpu& gpu : cuda::survey(false).gpus) {
     if (!gpu.refused.empty()) continue;
     const std::string library = cuda::products().library;
+    const std::vector<std::string>& built = cuda::build().architectures;
+    const bool hopper = gpu.capability == 90 && std::find(built.begin(), built.end(), "90a") != built.end();
     infos.push_back({"cuda:" + std::to_string(gpu.index), "cuda", gpu.capability >= 80,
-                     library.empty() ? "own" : library});
+                     library.empty() ? "own" : library, hopper});
   }
-  if (simt::present()) infos.push_back({"simt", "simt", simt::capability() >= 80, ""});
+  if (simt::present())
+    infos.push_back({"simt", "simt", simt::capability() >= 80, "", simt::capability() == 90});
   return infos;
 }
 

@@ -10,10 +10,11 @@ namespace fintune {
 namespace addon {
 
 struct DeviceInfo {
-  std::string name;  // "cpu" always; "cuda:0" .. (CUDA builds), "simt" (test builds)
-  std::string kind;  // the name without a number
-  bool bf16;         // multiplied by the hardware
-  std::string gemm;  // GPUs: "cuBLASLt 13.1.0 (...)", or "own" where that is absent
+  std::string name;     // "cpu" always; "cuda:0" .. (CUDA builds), "simt" (test builds)
+  std::string kind;     // the name without a number
+  bool bf16;            // multiplied by the hardware
+  std::string gemm;     // GPUs: "cuBLASLt 13.1.0 (...)", or "own" where that is absent
+  bool hopper = false;  // attention may go to warpgroups there (core/hopper.h)
 };
 // What this build and machine have, the CPU first.
 std::vector<DeviceInfo> device_infos();

@@ -5,6 +5,7 @@
 #include "addon/kernels.h"
 #include "addon/napi_util.h"
 #include "addon/state.h"
+#include "core/hopper.h"
 #include "cpu/dispatch.h"
 
 namespace fintune {
@@ -38,6 +39,13 @@ Napi::Value set_threads(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value hopper_chosen(const Napi::CallbackInfo& info) { return Napi::Boolean::New(info.Env(), hopper()); }
+
+Napi::Value choose_hopper(const Napi::CallbackInfo& info) {
+  set_hopper(to_flag(info[0], "setHopper"));
+  return info.Env().Undefined();
+}
+
 Napi::Value device(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), kernel_device(state(info.Env())).name());
 }
@@ -61,6 +69,8 @@ void export_kernel_settings(Napi::Env env, Napi::Object exports) {
   export_function<set_isa>(env, exports, "setIsa");
   export_function<threads>(env, exports, "threads");
   export_function<set_threads>(env, exports, "setThreads");
+  export_function<hopper_chosen>(env, exports, "hopper");
+  export_function<choose_hopper>(env, exports, "setHopper");
 }
 
 }  // namespace addon

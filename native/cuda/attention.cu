@@ -2,10 +2,13 @@
 //
 // Tensor cores take 16-bit activations with heads of up to 128 columns, in rows of multiples of 16 bytes.
 // Heads that are not are copied into such rows first and back afterwards, so that their bits are the same
-// wherever they lie. Everything else is multiply-adds (attention_plain.cu).
+// wherever they lie. On sm_90 heads of 64 and 128 columns may go to warpgroups in the forward pass, where
+// this build has code for sm_90a (FINTUNE_SM90A). Everything else is multiply-adds (attention_plain.cu).
 #include <limits>
 
+#include "core/hopper.h"
 #include "cuda/attention.cuh"
+#include "cuda/attention_hopper.h"
 #include "cuda/gpu.h"
 #include "cuda/launch.h"
 #include "cuda/ops.h"
@@ -114,6 +117,17 @@ Shape check(const Op& op, const char* where) {
                op.q.dtype};
 }
 
+template <class T>
+void forward_on_tensor_cores(Exec& exec, const Forward& op) {
+#ifdef FINTUNE_SM90A
+  if ((op.shape.dim == 64 || op.shape.dim == 128) && capability(exec) == 90 && hopper()) {
+    launch_warpgroup_forward<T>(exec, op);
+    return;
+  }
+#endif
+  launch_forward<T>(exec, op);
+}
+
 }  // namespace
 
 void check_view(const View& v, int64_t rows, int64_t cols, DType dtype, const char* name) {
@@ -152,9 +166,9 @@ void attention_forward(Exec& exec, const AttentionForward& op) {
   forward.v = packed.input(op.v);
   forward.y = packed.output(op.y);
   if (op.q.dtype == DType::BF16) {
-    launch_forward<bf16>(exec, forward);
+    forward_on_tensor_cores<bf16>(exec, forward);
   } else {
-    launch_forward<f16>(exec, forward);
+    forward_on_tensor_cores<f16>(exec, forward);
   }
   packed.finish(op.y, forward.y);
 }

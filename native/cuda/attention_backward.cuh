@@ -193,6 +193,7 @@ void backward_keys_kernel(Backward op) {
       if (head < last_head) slots.end();
     }
     if (first + own >= work.length) return;
+    GPU_WARP_SYNC();  // keys and values, which only the warp's lanes read, become the way out
     float factor[kTiles][2];
     fill(factor, shape.scale);
     store_rows<T, Tile::kDim, kTiles>(rows_of<T>(op.dk, shape, work, kv_head), first + own, dk, factor,

@@ -69,10 +69,9 @@ struct ForwardRows {
     }
   }
 
-  // Scores -> exp(score - top) in place; sums and outputs so far follow the new top. c = scale log2(e).
-  GPU_FN void soften(float (&s)[kTiles][kColumns / 8][4], float c) {
-    float shift[kTiles][2];
-    bool large = false;
+  // Largest scores so far, in which `s` counts from now on; `factor` is what the sums, which follow here, and
+  // the outputs so far take from it. c = scale log2(e).
+  GPU_FN void raise(float (&factor)[kTiles][2], const float (&s)[kTiles][kColumns / 8][4], float c) {
 #pragma unroll
     for (int m = 0; m < kTiles; ++m) {
 #pragma unroll
@@ -84,15 +83,33 @@ struct ForwardRows {
         }
         now = gpu::max(now, gpu::shuffle_xor(now, 1));
         now = gpu::max(now, gpu::shuffle_xor(now, 2));
-        const float factor = gpu::exp2((top[m][half] - now) * c);
-        sum[m][half] *= factor;
-#pragma unroll
-        for (int n = 0; n < Tile::kDim / 8; ++n) {
-          out[m][n][2 * half] *= factor;
-          out[m][n][2 * half + 1] *= factor;
-        }
+        factor[m][half] = gpu::exp2((top[m][half] - now) * c);
+        sum[m][half] *= factor[m][half];
         top[m][half] = now;
-        shift[m][half] = now * c;
+      }
+    }
+  }
+
+  GPU_FN void rescale(const float (&factor)[kTiles][2]) {
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < Tile::kDim / 8; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) out[m][n][i] *= factor[m][i / 2];
+      }
+    }
+  }
+
+  // Scores -> exp(score - top) in place, and into the sums.
+  GPU_FN void weigh(float (&s)[kTiles][kColumns / 8][4], float c) {
+    float shift[kTiles][2];
+    bool large = false;
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        shift[m][half] = top[m][half] * c;
         large = large || gpu::max(shift[m][half], -shift[m][half]) > kLargeExponent;
       }
     }
@@ -237,7 +254,10 @@ void forward_kernel(Forward op) {
       slots.end(next, tiles);
       if (active) {
         if (ahead < Tile::kKeys - 1) result.mask(scores, ahead);
-        result.soften(scores, c);
+        float factor[Tile::kTiles][2];
+        result.raise(factor, scores, c);
+        result.rescale(factor);
+        result.weigh(scores, c);
       }
       tile = slots.take();
       slots.begin(Tile::kSlots == 3 ? values : keys, j + 1, tiles);

@@ -233,8 +233,17 @@ GPU_FN void product(float (&s)[kTiles][kColumns / 8][4], const Left& left, int r
   }
 }
 
-// o [16 kTiles, kDim] += w right, w [16 kTiles, kColumns] rounded to T: the layout of a product is that of a
-// first operand, so w never leaves the registers.
+// Columns 16 step .. + 15 of a product, rounded to T, as first operand of another: the layouts are the same.
+template <class T, int kColumns>
+GPU_FN void pack_left(uint32_t (&a)[4], const float (&w)[kColumns / 8][4], int step) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float(&pair)[4] = w[2 * step + i / 2];
+    a[i] = gpu::pack2<T>(pair[2 * (i % 2)], pair[2 * (i % 2) + 1]);
+  }
+}
+
+// o [16 kTiles, kDim] += w right, w [16 kTiles, kColumns] rounded to T, which never leaves the registers.
 template <class T, int kFamily, int kDim, int kTiles, int kColumns>
 GPU_FN void add_product(float (&o)[kTiles][kDim / 8][4], const float (&w)[kTiles][kColumns / 8][4],
                         int right) {
@@ -242,13 +251,7 @@ GPU_FN void add_product(float (&o)[kTiles][kDim / 8][4], const float (&w)[kTiles
   for (int step = 0; step < kColumns / 16; ++step) {
     uint32_t a[kTiles][4];
 #pragma unroll
-    for (int m = 0; m < kTiles; ++m) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float(&pair)[4] = w[m][2 * step + i / 2];
-        a[m][i] = gpu::pack2<T>(pair[2 * (i % 2)], pair[2 * (i % 2) + 1]);
-      }
-    }
+    for (int m = 0; m < kTiles; ++m) pack_left<T, kColumns>(a[m], w[m], step);
 #pragma unroll
     for (int n = 0; n < kDim / 16; ++n) {
       uint32_t b[4];
@@ -263,13 +266,12 @@ GPU_FN void add_product(float (&o)[kTiles][kDim / 8][4], const float (&w)[kTiles
 }
 
 // Writes a warp's rows, o times `factor` of row and half (rows g and g + 8), to rows first .. of `to`, by way
-// of a tile of its own that no other warp reads any more.
+// of a tile of its own that nobody reads any more.
 template <class T, int kDim, int kTiles>
 GPU_FN void store_rows(const Rows<T>& to, int first, const float (&o)[kTiles][kDim / 8][4],
                        const float (&factor)[kTiles][2], int tile) {
   using Map = TileMap<kDim>;
   const int g = gpu::lane() / 4, t = gpu::lane() % 4;
-  GPU_WARP_SYNC();  // the lanes may have read the tile last
 #pragma unroll
   for (int m = 0; m < kTiles; ++m) {
 #pragma unroll

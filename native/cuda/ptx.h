@@ -1,4 +1,4 @@
-// The device bodies of gpu.h: every line of inline assembly for the GPU is in this file.
+// The device bodies of gpu.h: with wgmma_ptx.h, every line of inline assembly for the GPU.
 #pragma once
 
 #define GPU_KERNEL(max_threads, min_blocks) __global__ __launch_bounds__(max_threads, min_blocks)

@@ -33,6 +33,10 @@ foreach(architecture IN LISTS architectures)
   endif()
 endforeach()
 list(APPEND codes -gencode=arch=compute_${ptx},code=compute_${ptx})
+set(codes_sm90a)
+if("90a" IN_LIST architectures)
+  set(codes_sm90a -gencode=arch=compute_90a,code=sm_90a)
+endif()
 string(REPLACE ";" " " architectures "${architectures}")
 
 # CMake's own list would refuse architectures that are newer than it is; the options above say all.
@@ -50,24 +54,38 @@ if(NOT FINTUNE_CUDART)
   message(FATAL_ERROR "${CMAKE_CUDA_COMPILER}: this toolkit has no libcudart_static.a")
 endif()
 
-file(GLOB cuda_kernels CONFIGURE_DEPENDS native/cuda/*.cu)
-add_library(cuda OBJECT ${cuda_kernels})
-target_include_directories(cuda PRIVATE native)
 # Products and sums are fused only where the code says fma, as on the CPU: so a kernel's bits depend neither on the
 # compiler nor on the architecture, and are those of the host that executes it in tests. Division and square root are
 # IEEE's, denormals are kept (nvcc's defaults, stated).
-target_compile_options(cuda PRIVATE
-  ${codes} --fmad=false --ftz=false --prec-div=true --prec-sqrt=true
-  "-Xcompiler=-Wall,-Wextra,-Wno-unused-parameter,-ffp-contract=off,-fno-math-errno")
-# Smaller machine code; drivers that CUDA 12 serves may know only the older form of compression.
-if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 13.0)
-  target_compile_options(cuda PRIVATE -compress-mode=size)
-else()
-  target_compile_options(cuda PRIVATE -Xfatbin=-compress-all)
+function(add_cuda_kernels name codes sources)
+  add_library(${name} OBJECT ${sources})
+  target_include_directories(${name} PRIVATE native)
+  target_compile_options(${name} PRIVATE
+    ${codes} --fmad=false --ftz=false --prec-div=true --prec-sqrt=true
+    "-Xcompiler=-Wall,-Wextra,-Wno-unused-parameter,-ffp-contract=off,-fno-math-errno")
+  # Smaller machine code; drivers that CUDA 12 serves may know only the older form of compression.
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 13.0)
+    target_compile_options(${name} PRIVATE -compress-mode=size)
+  else()
+    target_compile_options(${name} PRIVATE -Xfatbin=-compress-all)
+  endif()
+  # nvcc through a cache by content, which also keeps what ptxas says for scripts/ptxas-report.mjs.
+  set_target_properties(${name} PROPERTIES CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden
+                        CUDA_COMPILER_LAUNCHER "node;${CMAKE_SOURCE_DIR}/scripts/nvcc.mjs")
+endfunction()
+
+file(GLOB cuda_kernels CONFIGURE_DEPENDS native/cuda/*.cu)
+set(sm90a_kernels ${cuda_kernels})
+list(FILTER sm90a_kernels INCLUDE REGEX "_sm90a\\.cu$")
+list(REMOVE_ITEM cuda_kernels ${sm90a_kernels})
+add_cuda_kernels(cuda "${codes}" "${cuda_kernels}")
+# Instructions that only sm_90a has: files of their own, and whoever would call them is told that they are there.
+set(cuda_sm90a_objects)
+if(codes_sm90a)
+  add_cuda_kernels(cuda_sm90a "${codes_sm90a}" "${sm90a_kernels}")
+  set(cuda_sm90a_objects $<TARGET_OBJECTS:cuda_sm90a>)
+  set_source_files_properties(native/cuda/attention.cu PROPERTIES COMPILE_DEFINITIONS FINTUNE_SM90A)
 endif()
-# nvcc through a cache by content, which also keeps what ptxas says for scripts/ptxas-report.mjs.
-set_target_properties(cuda PROPERTIES CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden
-                      CUDA_COMPILER_LAUNCHER "node;${CMAKE_SOURCE_DIR}/scripts/nvcc.mjs")
 
 # Host code of the backend needs no nvcc.
 file(GLOB cuda_host CONFIGURE_DEPENDS native/cuda/*.cc)
@@ -80,5 +98,6 @@ set_target_properties(cuda_host PROPERTIES CXX_VISIBILITY_PRESET hidden)
 set_source_files_properties(native/cuda/errors.cc PROPERTIES COMPILE_DEFINITIONS
   "FINTUNE_CUDA_ARCHITECTURES=\"${architectures}\";FINTUNE_CUDA_PTX=\"${ptx}\"")
 
-add_addon(fintune-cuda $<TARGET_OBJECTS:no_simt> $<TARGET_OBJECTS:cuda_host> $<TARGET_OBJECTS:cuda>)
+add_addon(fintune-cuda $<TARGET_OBJECTS:no_simt> $<TARGET_OBJECTS:cuda_host> $<TARGET_OBJECTS:cuda>
+          ${cuda_sm90a_objects})
 target_link_libraries(fintune-cuda PRIVATE ${FINTUNE_CUDART} ${CMAKE_DL_LIBS} rt)

@@ -55,6 +55,7 @@ void Detector::begin_block(char* shared, size_t bytes) {
   }
   shared_begin_ = begin;
   shared_bytes_ = bytes;
+  held_.assign(bytes / 16 + 1, 0);
   forget_seen(0xFFFFFFFFu);
   if (seen_.size() < bytes / 4 + 1) seen_.resize(bytes / 4 + 1);
 }
@@ -70,7 +71,7 @@ FINTUNE_INLINE bool Detector::ordered(Stamp s, const Fiber& f, bool for_others) 
   if (thread == f.thread && !for_others && (s & kSeveral) == 0) return true;
   const int warp = thread / kLanes;
   const Clock& own = clocks_[f.warp->index];
-  return epoch_of(s) < (warp == f.warp->index ? own.epoch : own.passed[warp]);
+  return epoch_of(s) < (warp == f.warp->index ? own.synced : own.passed[warp]);
 }
 
 void Detector::next_epoch(const Fiber& f, int warp) {
@@ -84,20 +85,34 @@ void Detector::forget_seen(uint32_t warps) {
 
 void Detector::sync_warp(const Fiber& f, int warp) {
   next_epoch(f, warp);
+  clocks_[warp].synced = clocks_[warp].epoch;
   forget_seen(1u << warp);
 }
 
+void Detector::fence_proxy(const Fiber& f, int warp) {
+  Clock& c = clocks_[warp];
+  for (int w = 0; w < kMaxWarps; ++w) c.fenced[w] = std::max(c.fenced[w], c.passed[w]);
+  next_epoch(f, warp);
+  c.fenced[warp] = c.epoch;
+}
+
 void Detector::sync_warps(const Fiber& f, const int* warps, int n) {
-  std::array<uint32_t, kMaxWarps> passed{};
+  std::array<uint32_t, kMaxWarps> passed{}, fenced{};
   for (int i = 0; i < n; ++i) {
     const Clock& c = clocks_[warps[i]];
-    for (int w = 0; w < kMaxWarps; ++w) passed[w] = std::max(passed[w], c.passed[w]);
+    for (int w = 0; w < kMaxWarps; ++w) {
+      passed[w] = std::max(passed[w], c.passed[w]);
+      fenced[w] = std::max(fenced[w], c.fenced[w]);
+    }
   }
   for (int i = 0; i < n; ++i) passed[warps[i]] = clocks_[warps[i]].epoch + 1;
   uint32_t synced = 0;
   for (int i = 0; i < n; ++i) {
-    clocks_[warps[i]].passed = passed;
+    Clock& c = clocks_[warps[i]];
+    c.passed = passed;
+    c.fenced = fenced;
     next_epoch(f, warps[i]);
+    c.synced = c.epoch;
     synced |= 1u << warps[i];
   }
   forget_seen(n * kLanes == executor_.kernel().threads ? 0xFFFFFFFFu : synced);
@@ -207,6 +222,10 @@ void Detector::check(const Fiber& f, Access kind, const void* p, size_t bytes, s
   }
   const Region region = find(f, kind, p, bytes, site);
   if (region.shadow == nullptr) return;
+  if (kind == Access::Write && region.shared && held_[(at - shared_begin_) / 16] != 0) {
+    executor_.fault(f, "writes ", Place{region, at}, " in ", line_of(site),
+                    " while a wgmma that reads it is under way: it has not been waited for");
+  }
   if (bytes == 4 && at % 4 == 0) {
     Cell& word = region.shadow->words[(at - region.shadow->begin) / 4];
     if (word.split < region.first_block) return touch(f, kind, word, region, at, site, false);
@@ -222,6 +241,29 @@ void Detector::read_row(const Fiber& f, const void* row, const void* site) {
   if (!region.shared) executor_.fault(f, "ldmatrix of a row outside of shared memory, in ", line_of(site));
   for_cells(region, at, 16,
             [&](Cell& cell, uintptr_t where) { touch(f, Access::Read, cell, region, where, site, true); });
+}
+
+void Detector::read_in_background(const Fiber& f, uintptr_t at, Where where) {
+  if (at - shared_begin_ >= shared_bytes_ || at + 16 > shared_begin_ + shared_bytes_) {
+    executor_.fault(f, "wgmma in ", where, " reads byte ", static_cast<int64_t>(at - shared_begin_),
+                    " of shared memory, which has ", shared_bytes_);
+  }
+  const Region region{shared_.get(), block_, true};
+  for_cells(region, at, 16, [&](Cell& cell, uintptr_t byte) {
+    const bool written = block_of(cell.write) == block_;
+    const int writer = thread_of(cell.write) / kLanes;
+    if (written && !is_copy(cell.write) && ordered(cell.write, f, true) &&
+        epoch_of(cell.write) >= clocks_[f.warp->index].fenced[writer]) {
+      executor_.fault(f, "wgmma in ", where, " reads ", Place{region, byte}, ", and thread ",
+                      thread_of(cell.write), " writes it in ", line_of(cell.write_site),
+                      ", with no fence between the proxies");
+    }
+    touch(f, Access::Read, cell, region, byte, f.request.site, true);
+  });
+}
+
+void Detector::hold(uintptr_t at, int more) {
+  held_[(at - shared_begin_) / 16] = static_cast<uint16_t>(held_[(at - shared_begin_) / 16] + more);
 }
 
 void Detector::begin_copy(const Fiber& f, const void* to, const void* from, const void* site) {

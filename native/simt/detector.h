@@ -97,12 +97,22 @@ class Detector {
   void begin_copy(const Fiber& f, const void* to, const void* from, const void* site);
   void end_copy(const Fiber& f, const void* to);
 
+  // 16 bytes of shared memory that a product of f's warpgroup reads in the background, for f's warp: other
+  // writes need to be ordered before, and a fence between the proxies behind them. Once at its issue and once
+  // at the end, since which writes need to be ordered behind. Meanwhile (hold, release) nobody writes them.
+  void read_in_background(const Fiber& f, uintptr_t at, Where where);
+  void hold(uintptr_t at, int more);
+
   void sync_warp(const Fiber& f, int warp);
   void sync_warps(const Fiber& f, const int* warps, int n);
+  // What lies before it may be read by the other proxy behind it. It orders no lanes with each other.
+  void fence_proxy(const Fiber& f, int warp);
 
  private:
   struct Clock {
     uint32_t epoch;
+    uint32_t synced;  // the epoch that the last sync began; fences between proxies begin others
+    std::array<uint32_t, kMaxWarps> fenced;  // as `passed`, by way of a fence between the proxies
     std::array<uint32_t, kMaxWarps> passed;  // epochs of each warp that lie before
   };
   // The commonest case, quickly: a word of shared memory that several lanes of the warp have read in its
@@ -139,6 +149,7 @@ class Detector {
   // the warp's present epoch; and the words where there are such.
   std::vector<uint32_t> seen_;
   size_t seen_from_ = 0, seen_to_ = 0;
+  std::vector<uint16_t> held_;  // of each 16 bytes of shared memory: products under way that read them
 
   struct Buffer {
     size_t bytes;

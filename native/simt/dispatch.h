@@ -33,7 +33,9 @@ void set_async_mode(const std::string& mode);
 struct SiteInfo {
   std::string file;
   int line;
-  std::string kind;  // "barrier", "named barrier", "warp sync", "async wait" or "swizzle"
+  // "barrier", "named barrier", "warp sync", "async wait", "swizzle", "warpgroup fence", "warpgroup wait" or
+  // "proxy fence"
+  std::string kind;
   bool enabled;
   int64_t visits;  // by threads, since the process began
 };

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "simt/detector.h"
 #include "simt/sites.h"
+#include "simt/warpgroup.h"
 
 namespace fintune {
 namespace simt {
@@ -17,8 +18,10 @@ constexpr uint32_t kPoison = 0x7FA17FA1u;
 constexpr size_t kSharedAlignment = 128;
 
 const char* meeting_name(Meeting m) {
-  static const char* const names[] = {"nothing", "a shuffle",   "a ballot",  "ldmatrix",
-                                      "mma",     "a warp sync", "a barrier", "a named barrier"};
+  static const char* const names[] = {"nothing",      "a shuffle",    "a ballot",         "ldmatrix",
+                                      "mma",          "a warp sync",  "a barrier",        "a named barrier",
+                                      "wgmma.fence",  "wgmma.commit", "a wait for wgmma", "wgmma",
+                                      "a proxy fence"};
   return names[static_cast<int>(m)];
 }
 
@@ -37,6 +40,7 @@ std::ostream& operator<<(std::ostream& out, Where where) {
 
 Executor::Executor() : fibers_(kLanes * kMaxWarps), warps_(kMaxWarps) {
   detector_ = std::make_unique<Detector>(*this);
+  warpgroups_ = std::make_unique<Warpgroups>(*this);
   stacks_ = std::make_unique<Stacks>(kLanes * kMaxWarps);
   for (int i = 0; i < kLanes * kMaxWarps; ++i) {
     fibers_[i].stack = stacks_->low(i);
@@ -85,6 +89,7 @@ void Executor::run_block(int64_t index) {
   block_[2] = static_cast<int>(index / run_->grid.x / run_->grid.y);
   for (size_t i = 0; i + 4 <= run_->shared_bytes; i += 4) std::memcpy(shared_ + i, &kPoison, 4);
   detector_->begin_block(shared_, run_->shared_bytes);
+  warpgroups_->begin_block();
   live_warps_ = run_->threads / kLanes;
   for (int t = 0; t < run_->threads; ++t) {
     Fiber& f = fibers_[t];
@@ -129,6 +134,7 @@ void Executor::leave(Fiber& f) {
   if (!f.copies.empty()) {
     fault(f, "ends while its copy of ", f.copies.front().where, " is under way: wait for it");
   }
+  warpgroups_->leave(f);
   f.done = true;
   next(f);
 }
@@ -180,7 +186,10 @@ Context& Executor::end_of_segment(Warp& w) {
     perform(w);
     for (int i = 0; i < kLanes; ++i) w.lanes[i].waiting = false;
   }
-  if (async_mode == AsyncMode::Random) land_one_at_random();
+  if (async_mode == AsyncMode::Random) {
+    land_one_at_random();
+    warpgroups_->run_one_at_random();
+  }
   return draw_warp(&w);
 }
 
@@ -267,6 +276,21 @@ void Executor::perform(Warp& w) {
     case Meeting::WarpSync:
       detector_->sync_warp(w.lanes[0], w.index);
       break;
+    case Meeting::WarpgroupFence:
+      warpgroups_->fence(w);
+      break;
+    case Meeting::WarpgroupCommit:
+      warpgroups_->commit(w);
+      break;
+    case Meeting::WarpgroupWait:
+      warpgroups_->wait(w, first.count);
+      break;
+    case Meeting::WarpgroupProduct:
+      reach_product(w);
+      break;
+    case Meeting::ProxyFence:
+      detector_->fence_proxy(w.lanes[0], w.index);
+      break;
     case Meeting::None:
       break;
   }
@@ -332,6 +356,20 @@ void Executor::reach_barrier(Warp& w) {
   detector_->sync_warps(w.lanes[0], there, n);
 }
 
+// The four warps come to each product together, which orders nothing else.
+void Executor::reach_product(Warp& w) {
+  w.state = Warp::State::AtBarrier;
+  Warp* const four = &warps_[w.index / Warpgroups::kWarps * Warpgroups::kWarps];
+  for (int i = 0; i < Warpgroups::kWarps; ++i) {
+    if (four[i].state != Warp::State::AtBarrier ||
+        four[i].lanes[0].request.meeting != Meeting::WarpgroupProduct) {
+      return;
+    }
+  }
+  for (int i = 0; i < Warpgroups::kWarps; ++i) four[i].state = Warp::State::Runnable;
+  warpgroups_->issue(four);
+}
+
 void Executor::land(AsyncCopy& copy) {
   if (copy.valid) {
     std::memcpy(copy.to, copy.from, 16);
@@ -375,93 +413,6 @@ void Executor::land_one_at_random() {
   AsyncCopy& copy = f.copies[random_.below(static_cast<int>(f.copies.size()))];
   if (!copy.landed) land(copy);
 }
-
-namespace {
-
-void check_access(const void* p, Detector::Access kind, const void* site) {
-  current_executor->detector().access(*current_fiber, kind, p, 16, 16, site);
-}
-
-}  // namespace
-
-// The functions of runtime.h.
-
-void barrier(Site& site) {
-  if (!visit(site).enabled) return;
-  current_executor->request(Meeting::Barrier, {site.file, site.line}, 0, 0);
-  current_executor->meet();
-}
-
-void named_barrier(Site& site, int id, int threads) {
-  if (!visit(site).enabled) return;
-  current_executor->request(Meeting::NamedBarrier, {site.file, site.line}, id, threads);
-  current_executor->meet();
-}
-
-void warp_sync(Site& site) {
-  if (!visit(site).enabled) return;
-  current_executor->request(Meeting::WarpSync, {site.file, site.line}, 0, 0);
-  current_executor->meet();
-}
-
-void async_wait(Site& site, int groups) {
-  if (visit(site).enabled) current_executor->wait_async(groups, {site.file, site.line});
-}
-
-bool enabled(Site& site) { return visit(site).enabled; }
-
-uint64_t exchange(Exchange how, uint64_t value, int operand, Where where) {
-  Request& r = current_executor->request(Meeting::Exchange, where, static_cast<int>(how), 0);
-  r.operand = operand;
-  r.value = value;
-  return current_executor->meet();
-}
-
-uint32_t vote(bool p, Where where) {
-  current_executor->request(Meeting::Vote, where, 0, 0).value = p ? 1 : 0;
-  return static_cast<uint32_t>(current_executor->meet());
-}
-
-void copy_async(void* to_shared, const void* global, bool valid, Where where) {
-  current_executor->copy_async(to_shared, global, valid, where, __builtin_return_address(0));
-}
-
-void commit_async() { ++current_fiber->groups; }
-
-void load_matrices(uint32_t* r, int count, bool transposed, const void* row, Where where) {
-  Request& request = current_executor->request(Meeting::LoadMatrices, where, transposed ? 1 : 0, count);
-  request.row = row;
-  request.site = __builtin_return_address(0);
-  request.matrices = r;
-  current_executor->meet();
-}
-
-void multiply_accumulate(Tile tile, float* c, const uint32_t* a, const uint32_t* b, Where where) {
-  Request& r = current_executor->request(Meeting::MultiplyAccumulate, where, static_cast<int>(tile), 0);
-  r.c = c;
-  r.a = a;
-  r.b = b;
-  current_executor->meet();
-}
-
-void read16(void* to, const void* from) {
-  check_access(from, Detector::Access::Read, __builtin_return_address(0));
-  std::memcpy(to, from, 16);
-}
-
-void write16(void* to, const void* from) {
-  check_access(to, Detector::Access::Write, __builtin_return_address(0));
-  std::memcpy(to, from, 16);
-}
-
-int thread_index() { return current_fiber->thread; }
-int thread_count() { return current_executor->kernel().threads; }
-int block_index(int axis) { return current_executor->block()[axis]; }
-int grid_size(int axis) {
-  const Dim3& g = current_executor->kernel().grid;
-  return axis == 0 ? g.x : axis == 1 ? g.y : g.z;
-}
-char* shared_memory() { return current_executor->shared(); }
 
 }  // namespace simt
 }  // namespace fintune

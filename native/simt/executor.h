@@ -47,7 +47,12 @@ enum class Meeting : uint8_t {
   MultiplyAccumulate,
   WarpSync,
   Barrier,
-  NamedBarrier
+  NamedBarrier,
+  WarpgroupFence,
+  WarpgroupCommit,
+  WarpgroupWait,
+  WarpgroupProduct,
+  ProxyFence
 };
 
 // What a lane brings to a meeting.
@@ -65,6 +70,9 @@ struct Request {
   float* c = nullptr;
   const uint32_t* a = nullptr;
   const uint32_t* b = nullptr;
+  // Of a warpgroup's product.
+  ProductShape product{};
+  uint64_t a_descriptor = 0, b_descriptor = 0;
 };
 
 struct AsyncCopy {
@@ -76,6 +84,7 @@ struct AsyncCopy {
 };
 
 class Detector;
+class Warpgroups;
 struct Warp;
 
 struct Fiber {
@@ -124,6 +133,7 @@ class Executor {
   // Accesses and meetings since the process began: the work that was done.
   int64_t work() const { return work_ + steps_; }
   Detector& detector() { return *detector_; }
+  Random& random() { return random_; }
   // Counts accesses and meetings, so that a kernel that never ends does.
   void step(const Fiber& f) {
     if (++steps_ > max_steps) fault(f, "does not end: ", max_steps, " accesses and meetings so far");
@@ -162,6 +172,7 @@ class Executor {
   void perform(Warp& w);
   void perform_exchange(Warp& w);
   void reach_barrier(Warp& w);
+  void reach_product(Warp& w);
   std::string waiting_list() const;
   void land(AsyncCopy& copy);
   void land_one_at_random();
@@ -173,6 +184,7 @@ class Executor {
   Random draws_;   // one for each launch
   Random random_;  // of this launch
   std::unique_ptr<Detector> detector_;
+  std::unique_ptr<Warpgroups> warpgroups_;
   int64_t steps_ = 0;  // of this launch
   int64_t work_ = 0;   // of those before
 

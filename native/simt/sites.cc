@@ -26,7 +26,8 @@ Registry& registry() {
 }  // namespace
 
 const char* site_kind_name(SiteKind kind) {
-  static const char* const names[] = {"barrier", "named barrier", "warp sync", "async wait", "swizzle"};
+  static const char* const names[] = {"barrier", "named barrier",   "warp sync",      "async wait",
+                                      "swizzle", "warpgroup fence", "warpgroup wait", "proxy fence"};
   return names[static_cast<int>(kind)];
 }
 

@@ -2,7 +2,7 @@
  * Both benchmarks on the device under check. What does not fit its memory is tried with half the tokens.
  */
 import { benchKernels } from "../../dist/bench/kernels.js";
-import { opBenches } from "../../dist/bench/registry.js";
+import { benchesOf } from "../../dist/bench/registry.js";
 import { benchTrain } from "../../dist/bench/train.js";
 import { computeDtype } from "../../dist/engine/device.js";
 import { defaultThreads } from "../../dist/engine/threads.js";
@@ -29,7 +29,7 @@ export async function runBenches({ device, size, onProgress }) {
 		batch.tokens,
 		async (tokens) => {
 			const shapesOf = { ...batch, tokens, length: Math.min(batch.length, tokens) };
-			const cases = opBenches.flatMap((bench) => bench.shapes(model, shapesOf).map((shape) => ({ bench, shape })));
+			const cases = benchesOf(device).flatMap((bench) => bench.shapes(model, shapesOf).map((shape) => ({ bench, shape })));
 			const figures = [];
 			for await (const figure of benchKernels({ cases, device, dtype, threads, ...timing, onProgress })) figures.push(figure);
 			return figures;

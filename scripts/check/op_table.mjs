@@ -3,7 +3,7 @@
  *
  * `run` gives named results as arrays; `plain` the same from loops that round with r, operands of products with `operand`
  * and what is stored on the way with `store`. `results` says in which type each is stored ("act": that of the
- * activations) and how much wider its slack is.
+ * activations) and how much wider its slack is. `hopper`: devices with warpgroups have the op once more, on these.
  */
 import { pagesOf, pageTokens } from "./pages.mjs";
 import * as plain from "./reference.mjs";
@@ -81,6 +81,14 @@ function attentionRun(door, s, x, backward) {
 }
 
 const withScale = (s) => ({ ...s, scale: 1 / Math.sqrt(s.dim) });
+
+const attentionForward = {
+	shapes: attentionShapes,
+	real: realAttention,
+	inputs: attentionInputs,
+	plain: (s, x, r, operand) => plain.attention(x.q, x.k, x.v, withScale(s), r, operand),
+	results: { y: { act: true }, lse: {} },
+};
 
 const linearInputs = (s, draw) => ({
 	x: draw.values(s.rows * s.inputs),
@@ -237,13 +245,15 @@ export const opTable = [
 		results: { forward: { act: true }, back: { act: true } },
 	},
 	{
+		...attentionForward,
 		name: "attention_forward",
-		shapes: attentionShapes,
-		real: realAttention,
-		inputs: attentionInputs,
-		run: (door, s, x) => attentionRun(door, s, x, false),
-		plain: (s, x, r, operand) => plain.attention(x.q, x.k, x.v, withScale(s), r, operand),
-		results: { y: { act: true }, lse: {} },
+		run: (door, s, x) => door.kernels.withHopper(false, () => attentionRun(door, s, x, false)),
+	},
+	{
+		...attentionForward,
+		name: "attention_forward_hopper",
+		hopper: true,
+		run: (door, s, x) => door.kernels.withHopper(true, () => attentionRun(door, s, x, false)),
 	},
 	{
 		name: "attention_backward",

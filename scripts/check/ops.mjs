@@ -38,13 +38,13 @@ function judge(op, name, actual, truth, loop) {
 }
 
 /**
- * @param {{device: string, dtypes: string[], shapes: number, real: boolean, only?: string[], onProgress?: (text: string) => void}} options
- *   shapes: how many of the small ones an op; real: also the shapes of real models
+ * @param {{device: string, dtypes: string[], shapes: number, real: boolean, hopper?: boolean, only?: string[], onProgress?: (text: string) => void}} options
+ *   shapes: how many of the small ones an op; real: also the shapes of real models; hopper: the device has warpgroups
  * @returns one record a result of a case: {check, op, shape, dtype, against, result, error_rms, .., ok}
  */
-export function checkOps({ device, dtypes, shapes, real, only, onProgress }) {
+export function checkOps({ device, dtypes, shapes, real, hopper = false, only, onProgress }) {
 	const records = [];
-	for (const op of opTable.filter(({ name }) => !only || only.includes(name))) {
+	for (const op of opTable.filter((op) => (!op.hopper || hopper) && (!only || only.includes(op.name)))) {
 		onProgress?.(op.name);
 		for (const dtype of op.f32Only ? ["f32"] : dtypes) {
 			for (const shape of op.shapes.slice(0, shapes)) records.push(...againstLoops(device, op, shape, dtype));

@@ -6,8 +6,9 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { repeats } from "../../dist/bench/bits.js";
 import { productDtype, shapeText } from "../../dist/bench/op.js";
-import { opBenches } from "../../dist/bench/registry.js";
+import { benchesOf } from "../../dist/bench/registry.js";
 import { BenchTensors } from "../../dist/bench/tensors.js";
+import { devices } from "../../dist/engine/device.js";
 import { kernels } from "../../dist/engine/kernels.js";
 import { openModel } from "../../dist/engine/model.js";
 import { cases } from "./goldens.mjs";
@@ -18,7 +19,7 @@ import { cases } from "./goldens.mjs";
  */
 export async function checkRepeats({ device, dtypes, times, model, batch, fixtures, onProgress }) {
 	const records = [];
-	for (const bench of opBenches) {
+	for (const bench of benchesOf(devices().find(({ name }) => name === device))) {
 		onProgress?.(bench.name);
 		for (const dtype of bench.dtype ? [bench.dtype] : dtypes) {
 			for (const shape of bench.shapes(model, batch)) {

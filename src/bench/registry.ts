@@ -2,10 +2,11 @@
  * The benchmarks of single ops by name, and the choice among them that a command line makes.
  * @module
  */
+import type { NativeDevice } from "../engine/binding.js";
 import { FintuneError, nearestName } from "../errors.js";
 import { isModelShape, modelShape, modelShapeNames, unknownShape } from "./model_shapes.js";
 import { type BenchBatch, type OpBench, type OpShape, parseShape } from "./op.js";
-import { attentionBackward, attentionDecode, attentionForward } from "./ops/attention.js";
+import { attentionBackward, attentionDecode, attentionForward, attentionForwardHopper } from "./ops/attention.js";
 import { embeddingBackward, embeddingForward } from "./ops/embedding.js";
 import { linearBackward, linearForward } from "./ops/linear.js";
 import { linearLogprobBackward, linearLogprobForward } from "./ops/linear_logprob.js";
@@ -45,6 +46,10 @@ export const opBenches: readonly OpBench[] = [
 	sampleDraw,
 ];
 
+/** Those of a device: an sm_90 has a second kernel of attention's forward pass beside the chosen one. */
+export const benchesOf = ({ hopper }: Pick<NativeDevice, "hopper">): readonly OpBench[] =>
+	hopper ? opBenches.flatMap((bench) => (bench === attentionForward ? [bench, attentionForwardHopper] : bench)) : opBenches;
+
 /** One op at one shape. */
 export interface OpCase {
 	bench: OpBench;
@@ -52,10 +57,10 @@ export interface OpCase {
 }
 
 /** The ops of a name: of the op itself, or of its family ("attention"). */
-function opsNamed(name: string): OpBench[] {
-	const found = opBenches.filter((bench) => bench.name === name || bench.family === name);
+function opsNamed(name: string, benches: readonly OpBench[]): OpBench[] {
+	const found = benches.filter((bench) => bench.name === name || bench.family === name);
 	if (found.length > 0) return found;
-	const names = [...new Set(opBenches.flatMap((bench) => [bench.name, bench.family]))];
+	const names = [...new Set(benches.flatMap((bench) => [bench.name, bench.family]))];
 	const near = nearestName(name, names);
 	throw new FintuneError("E_USAGE", "unknown op", {
 		expected: names.join(", "),
@@ -68,10 +73,16 @@ function opsNamed(name: string): OpBench[] {
  * The cases that a choice of ops and shapes means.
  * @param ops names of ops or families; none: all
  * @param shapes names of models, or `OP:LETTER=N,...`
+ * @param benches those that there are to choose from
  * @throws FintuneError E_USAGE with the nearest name
  */
-export function selectCases(ops: readonly string[], shapes: readonly string[], batch: BenchBatch): OpCase[] {
-	const wanted = ops.length > 0 ? ops.flatMap(opsNamed) : opBenches;
+export function selectCases(
+	ops: readonly string[],
+	shapes: readonly string[],
+	batch: BenchBatch,
+	benches: readonly OpBench[] = opBenches,
+): OpCase[] {
+	const wanted = ops.length > 0 ? ops.flatMap((name) => opsNamed(name, benches)) : benches;
 	const cases = new Map<string, OpCase>();
 	const add = (bench: OpBench, shape: OpShape): void => {
 		cases.set(`${bench.name} ${JSON.stringify(shape)}`, { bench, shape });
@@ -86,7 +97,7 @@ export function selectCases(ops: readonly string[], shapes: readonly string[], b
 		if (colon < 0) {
 			throw unknownShape(text, "unknown shape", `${modelShapeNames.join(", ")}, or OP:LETTER=N,...`);
 		}
-		for (const bench of opsNamed(text.slice(0, colon))) {
+		for (const bench of opsNamed(text.slice(0, colon), benches)) {
 			if (wanted.includes(bench)) add(bench, parseShape(bench, text.slice(colon + 1)));
 		}
 	}

@@ -7,7 +7,7 @@ import { compareFigures, readFigures } from "../bench/compare.js";
 import { comparisonSummary, kernelTable } from "../bench/kernel_table.js";
 import { benchKernels, type KernelFigure } from "../bench/kernels.js";
 import { modelShapeNames } from "../bench/model_shapes.js";
-import { opBenches, selectCases } from "../bench/registry.js";
+import { benchesOf, opBenches, selectCases } from "../bench/registry.js";
 import { benchTrain } from "../bench/train.js";
 import { trainText } from "../bench/train_text.js";
 import { computeDtype, resolveDevice } from "../engine/device.js";
@@ -84,7 +84,7 @@ async function kernelsAction(flags: KernelFlags): Promise<void> {
 	const tokens = positive("--tokens", flags.tokens ?? (device.kind === "cpu" ? 512 : 16384));
 	const length = Math.min(positive("--length", flags.length ?? 2048), tokens);
 	const shapes = flags.shapes.length > 0 ? flags.shapes : [device.kind === "cpu" ? "smollm2-135m" : "qwen2.5-1.5b"];
-	const cases = selectCases(flags.op, shapes, { tokens, length, rank: flags.r });
+	const cases = selectCases(flags.op, shapes, { tokens, length, rank: flags.r }, benchesOf(device));
 	const earlier = flags.against === undefined ? undefined : readFigures(flags.against);
 	const progress = terminalProgress();
 	const figures: KernelFigure[] = [];

@@ -9,6 +9,7 @@ import type { Command } from "commander";
 import { cpuInfo } from "../engine/cpu_info.js";
 import { gpuInfo, type NativeGpuInfo } from "../engine/device.js";
 import { describeDriver, findDriver } from "../engine/driver.js";
+import { kernelSettings } from "../engine/kernel_settings.js";
 import { addonOutcomes } from "../engine/native.js";
 import type { DtypeName } from "../engine/types.js";
 import { ExitStatus } from "../errors.js";
@@ -60,9 +61,11 @@ export function addDoctor(program: Command): Command {
 			};
 			let cpu: ReturnType<typeof cpuInfo> | undefined;
 			let cuda: NativeGpuInfo | undefined;
+			let hopper = false;
 			try {
 				cpu = cpuInfo();
 				cuda = gpuInfo(true);
+				hopper = kernelSettings.hopper();
 			} catch (error) {
 				process.exitCode = showError(error);
 			}
@@ -83,7 +86,7 @@ export function addDoctor(program: Command): Command {
 								["dtype auto", cpu.hasBf16 ? "bf16 (multiplied by the hardware)" : "f32 (this CPU does not multiply bf16)"],
 							] as Line[])
 						: []),
-					...(cuda ? cudaLines(cuda, describeDriver(facts.driver)) : []),
+					...(cuda ? cudaLines(cuda, describeDriver(facts.driver), hopper) : []),
 					["devices", devices.join(", ") || "none"],
 					["memory", `${formatBytes(facts.memory.available)} available of ${formatBytes(facts.memory.total)}`],
 					["tiny model", facts.tinyModel ? "there" : "missing: reinstall fintune"],
@@ -114,7 +117,7 @@ const findingText = ({ level, about, message }: Finding): string =>
 	`${level.padEnd("warning".length)}  ${about}: ${message.replaceAll("\n", "\n           ")}`;
 
 /** The build's CUDA, the driver, and a line a GPU, or why there is none. */
-export function cudaLines(cuda: NativeGpuInfo, driver: string | undefined): Line[] {
+export function cudaLines(cuda: NativeGpuInfo, driver: string | undefined, hopper = false): Line[] {
 	const { build, gpus } = cuda;
 	const built = build
 		? `CUDA ${build.toolkit} for sm_${build.architectures.join(", ")}${build.ptx ? ` and PTX of ${build.ptx}` : ""}; ` +
@@ -132,6 +135,9 @@ export function cudaLines(cuda: NativeGpuInfo, driver: string | undefined): Line
 			const what = `${name}, sm_${capability}, ${multiprocessors} multiprocessors, ${free}${formatBytes(memoryTotal)}`;
 			return [`cuda:${index}`, refused === null ? what : `${what}: cannot be used: ${refused}`];
 		}),
+		...(build?.architectures.includes("90a") && gpus.some(({ capability }) => capability === 90)
+			? ([["hopper", hopper ? "on: attention uses warpgroups" : "off: FINTUNE_HOPPER=1 lets attention use warpgroups"]] as Line[])
+			: []),
 		...(cuda.reason === null || gpus.length > 0 ? [] : ([["gpu", `none: ${cuda.reason}`]] as Line[])),
 	];
 }

@@ -256,6 +256,8 @@ export interface NativeModel {
 	/** Every base parameter (copies); names as in the file. */
 	parameters(): NativeParameter[];
 	memoryBytes(): number;
+	/** Gives the memory of jobs back; the next one takes what it needs. */
+	releaseMemory(): void;
 	dispose(): void;
 }
 
@@ -267,6 +269,8 @@ export interface NativeDevice {
 	bf16: boolean;
 	/** GPUs: what makes dense products, "cuBLASLt 13.0.2 (file)", or "own" where that is absent. */
 	gemm?: string;
+	/** Attention's forward pass may go to warpgroups there (FINTUNE_HOPPER). */
+	hopper?: true;
 }
 
 /** One GPU as the CUDA driver shows it. */
@@ -393,6 +397,8 @@ export interface NativeKernels {
 	setIsa(name: string): void;
 	threads(): number;
 	setThreads(threads: number): void;
+	hopper(): boolean;
+	setHopper(on: boolean): void;
 	/** Where kernels run, and where new tensors lie: a name of {@link NativeEngine.devices}. */
 	device(): string;
 	setDevice(name: string): void;

@@ -4,8 +4,9 @@
  */
 import { codeIdentity } from "../version.js";
 import { cpuInfo } from "./cpu_info.js";
-import { gpuInfo } from "./device.js";
+import { devices, gpuInfo } from "./device.js";
 import { hashFile } from "./files.js";
+import { kernelSettings } from "./kernel_settings.js";
 import type { Model } from "./model.js";
 import { nativeFile } from "./native.js";
 
@@ -16,7 +17,7 @@ export interface Environment {
 	/** sha256 of the addon. */
 	addon: string;
 	device: string;
-	/** The CPU's instruction set in use; a GPU's name and compute capability. */
+	/** The CPU's instruction set in use; a GPU's name and compute capability, and whether attention uses its warpgroups. */
 	instruction_set: string;
 	/** In which products are computed. */
 	dtype: string;
@@ -32,11 +33,12 @@ export async function addonIdentity(): Promise<string> {
 export async function environmentOf(model: Pick<Model, "device" | "dtype">): Promise<Environment> {
 	const { device, dtype } = model;
 	const gpu = device.startsWith("cuda") ? gpuInfo().gpus.find(({ index }) => `cuda:${index}` === device) : undefined;
+	const warpgroups = devices().find(({ name }) => name === device)?.hopper && kernelSettings.hopper() ? ", warpgroups" : "";
 	return {
 		fintune: codeIdentity(),
 		addon: await addonIdentity(),
 		device,
-		instruction_set: gpu ? `${gpu.name}, sm_${gpu.capability}` : cpuInfo().isa,
+		instruction_set: gpu ? `${gpu.name}, sm_${gpu.capability}${warpgroups}` : cpuInfo().isa,
 		dtype,
 	};
 }

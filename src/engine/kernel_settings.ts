@@ -28,6 +28,20 @@ const threads = (): number => call((k) => k.threads());
 /** 0: all CPUs of this process. */
 const setThreads = (count: number): void => call((k) => k.setThreads(count));
 
+/** Whether attention goes to the warpgroups of an sm_90 (FINTUNE_HOPPER=1, until it is set). */
+const hopper = (): boolean => call((k) => k.hopper());
+const setHopper = (on: boolean): void => call((k) => k.setHopper(on));
+/** What `run` makes with that choice, whatever it is otherwise. */
+function withHopper<T>(on: boolean, run: () => T): T {
+	const before = hopper();
+	setHopper(on);
+	try {
+		return run();
+	} finally {
+		setHopper(before);
+	}
+}
+
 /** Names of the devices that kernels can run on, the CPU first. */
 const devices = (): string[] => call((k) => k.devices().map(({ name }) => name));
 const device = (): string => call((k) => k.device());
@@ -91,6 +105,9 @@ export const kernelSettings = {
 	setIsa,
 	threads,
 	setThreads,
+	hopper,
+	setHopper,
+	withHopper,
 	devices,
 	device,
 	setDevice,

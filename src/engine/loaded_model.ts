@@ -300,6 +300,11 @@ export class Model {
 		return nativeCall(() => this.#live().memoryBytes());
 	}
 
+	/** Gives back the memory that the largest call so far has taken; the next call takes what it needs. */
+	releaseMemory(): void {
+		nativeCall(() => this.#live().releaseMemory());
+	}
+
 	/** Frees everything; the model cannot be used afterwards. */
 	dispose(): void {
 		if (this.#disposed) return;

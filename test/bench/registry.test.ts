@@ -41,7 +41,10 @@ const others = [
 	"stopTimer",
 	"launches",
 ];
-const settings = ["isas", "isa", "setIsa", "threads", "setThreads", "devices", "device", "setDevice", "simt"];
+const settings = [
+	...["isas", "isa", "setIsa", "threads", "setThreads", "devices", "device", "setDevice", "simt"],
+	...["hopper", "setHopper", "withHopper"],
+];
 
 it("times every public kernel", () => {
 	const known = [...Object.keys(covered), ...others, ...settings];

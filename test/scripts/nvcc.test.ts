@@ -34,7 +34,7 @@ cp "$source" "$object"
 echo "ptxas info    : Compiling entry function '_Z1kv' for 'sm_80'" >&2
 echo "    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" >&2
 echo "$source(1): warning: unused" >&2
-printf '.visible .entry _Z1kv(\\n)\\n.maxntid 128, 1, 1\\n{ ret; }\\n' >"$keep/k.compute_80.ptx"
+printf '.target sm_80\\n.visible .entry _Z1kv(\\n)\\n.maxntid 128, 1, 1\\n{ ret; }\\n' >"$keep/k.compute_80.ptx"
 `,
 	);
 	chmodSync(nvcc, 0o755);

@@ -6,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import {
 	blocksPerMultiprocessor,
 	parseBounds,
+	parseLosses,
 	parseVerbose,
 	readableName,
 	readableNames,
@@ -14,7 +15,7 @@ import {
 	// @ts-expect-error a script without declarations
 } from "../../scripts/ptxas.mjs";
 // @ts-expect-error a script without declarations
-import { compare, kernelsOf, render } from "../../scripts/ptxas-report.mjs";
+import { compare, kernelsOf, render, serialised } from "../../scripts/ptxas-report.mjs";
 
 const symbol = "_ZN7fintune4cuda41_GLOBAL__N__41d32156_9_zz_try_cu_ee7f79604axpyILi128EEEvNS1_1PE";
 const verbose = `ptxas info    : 0 bytes gmem
@@ -29,6 +30,10 @@ ptxas info    : Function properties for __internal_helper
 ptxas info    : Function properties for ${symbol}
     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 ptxas info    : Used 32 registers, used 1 barriers, 376 bytes cmem[0]`;
+
+// As ptxas 13.0.88 says it of a kernel that scales an accumulator between two wgmma of one group.
+const registers = "wgmma.mma_async instructions are serialized due to insufficient register resources for the wgmma pipeline";
+const injected = `ptxas info    : (C7517) warpgroup.wait is injected in around line 41 by compiler to allow use of registers defined by GMMA in function '${symbol}'`;
 
 describe("parsing", () => {
 	it("reads one entry a kernel and architecture", () => {
@@ -45,6 +50,15 @@ describe("parsing", () => {
 		};
 		expect(split.verbose).toBe(verbose);
 		expect(split.rest).toBe("k.cu(3): warning #177-D: unused\nptxas warning : something");
+	});
+
+	it("keeps remarks on serialised wgmma, however ptxas ranks them", () => {
+		for (const rank of ["info   ", "warning"]) {
+			const line = `ptxas ${rank} : (C7511) Potential Performance Loss: ${registers} in the function '${symbol}'`;
+			expect(splitVerbose(`${line}\n${verbose}`)).toEqual({ verbose: `${line}\n${verbose}`, rest: "" });
+			expect(parseLosses(`${verbose}\n${line}\n`)).toEqual([{ symbol, code: "C7511", reason: registers }]);
+		}
+		expect(parseLosses(`${injected}\n${verbose}`)).toEqual([]);
 	});
 
 	it("reads launch bounds from PTX", () => {
@@ -153,6 +167,15 @@ describe("the report", () => {
 		expect(compared({ registers: 66, blocks: 6 })).toEqual([
 			"try.cu: axpy<128>, sm_75: 6 blocks an SM (66 registers), 8 recorded (32 registers)",
 		]);
+	});
+
+	it("refuses serialised wgmma, recorded or not", () => {
+		const loss = `ptxas info    : (C7511) Potential Performance Loss: ${registers} in the function '${symbol}'`;
+		const reports = [
+			{ name: "good.cu", verbose: `${injected}\n${verbose}` },
+			{ name: "try.cu", verbose: `${injected}\n${loss}\n${verbose}` },
+		];
+		expect(serialised(reports)).toEqual([`try.cu: axpy<128>: ${registers} (C7511)`]);
 	});
 
 	it("refuses what is not recorded, and records of what is gone", () => {

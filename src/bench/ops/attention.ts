@@ -25,9 +25,20 @@ export const attentionForward: OpBench = {
 		const cuSeqlens = t.ints(starts(sequenceLengths(T, size(s, "S"))));
 		const [y, lse] = [t.zeros([T, H * K], dtype), t.zeros([T, H])];
 		return {
-			run: () => kernels.attention(q, k, v, { cuSeqlens, heads: H, kvHeads: G, y, lse }),
+			run: () => kernels.attention(q, k, v, { cuSeqlens, heads: H, kvHeads: G, compute: dtype, y, lse }),
 			results: () => [y, lse],
 		};
+	},
+};
+
+/** The same on the warpgroups of a device that has them, whatever the process has chosen. */
+export const attentionForwardHopper: OpBench = {
+	...attentionForward,
+	name: "attention_forward_hopper",
+	shapes: (model, batch) => ([64, 128].includes(model.headDim) ? attentionForward.shapes(model, batch) : []),
+	prepare(s, dtype, t) {
+		const { run, results } = attentionForward.prepare(s, dtype, t);
+		return { run: () => kernels.withHopper(true, run), results };
 	},
 };
 
@@ -43,7 +54,7 @@ export const attentionBackward: OpBench = {
 		const [T, H, G, K] = [size(s, "T"), size(s, "H"), size(s, "G"), size(s, "K")];
 		const [q, k, v] = [t.normal([T, H * K], dtype), t.normal([T, G * K], dtype), t.normal([T, G * K], dtype)];
 		const dy = t.normal([T, H * K], dtype);
-		const options = { cuSeqlens: t.ints(starts(sequenceLengths(T, size(s, "S")))), heads: H, kvHeads: G };
+		const options = { cuSeqlens: t.ints(starts(sequenceLengths(T, size(s, "S")))), heads: H, kvHeads: G, compute: dtype };
 		const forward = kernels.attention(q, k, v, { ...options, y: t.zeros([T, H * K], dtype), lse: t.zeros([T, H]) });
 		const out = { dq: t.zeros([T, H * K], dtype), dk: t.zeros([T, G * K], dtype), dv: t.zeros([T, G * K], dtype) };
 		return {
@@ -71,8 +82,9 @@ export const attentionDecode: OpBench = {
 		const [q, keys, values] = [t.normal([N, H * K], dtype), pool(), pool()];
 		const [pageTable, lengths] = [t.ints(Int32Array.from(pages)), t.ints(new Int32Array(N).fill(L))];
 		const y = t.zeros([N, H * K], dtype);
+		const options = { heads: H, kvHeads: G, pageTokens, compute: dtype, y };
 		return {
-			run: () => kernels.attentionDecode(q, keys, values, pageTable, lengths, { heads: H, kvHeads: G, pageTokens, y }),
+			run: () => kernels.attentionDecode(q, keys, values, pageTable, lengths, options),
 			results: () => [y],
 		};
 	},
