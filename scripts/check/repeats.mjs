@@ -1,5 +1,6 @@
 /**
- * The same bits, again and again: every op of the benchmark, and the gradients of a whole training step.
+ * The same bits, again and again: every op of the benchmark, the gradients of a whole training step, and decoding with its
+ * steps recorded and not.
  */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
@@ -38,8 +39,43 @@ export async function checkRepeats({ device, dtypes, times, model, batch, fixtur
 		onProgress?.(`gradients of a step, ${dtype}`);
 		const ok = await sameGradients(device, dtype, times, join(fixtures, cases[0]));
 		records.push({ check: "repeat", op: "gradients of a step", shape: cases[0], dtype, times, ok });
+		onProgress?.(`recorded decoding, ${dtype}`);
+		records.push({
+			...{ check: "repeat", op: "recorded decoding", shape: cases[0], dtype, times: 2 },
+			...(await sameDecoding(device, dtype, join(fixtures, cases[0]))),
+		});
 	}
 	return records;
+}
+
+/** Also wrong where a device that starts kernels replayed none. */
+async function sameDecoding(device, dtype, folder) {
+	const model = await openModel(join(folder, "model"), { device, dtype, adapters: [join(folder, "lora/adapter")] });
+	try {
+		const rows = [3, 40, 1, 7, 5].map((n, stream) => ({
+			inputIds: Array.from({ length: n }, (_, t) => (t * 37 + n) % model.config.vocabSize),
+			stream,
+		}));
+		const run = async (recording) => {
+			let statistics;
+			const options = { maxNewTokens: 8, temperature: 1.5, stopIds: [], maxBatch: 3, recording };
+			const found = await model.generate(rows, options, {
+				onStatistics: (s) => {
+					statistics = s;
+				},
+			});
+			return { ids: JSON.stringify(found.map(({ outputIds }) => [...outputIds])), ...statistics };
+		};
+		const [plain, recorded] = [await run(false), await run(true)];
+		return {
+			steps: recorded.decodeSteps,
+			replayed: recorded.replayedSteps,
+			launches_per_step: recorded.decodeLaunches / recorded.decodeSteps,
+			ok: recorded.ids === plain.ids && recorded.replayedSteps > 0 === recorded.decodeLaunches > 0,
+		};
+	} finally {
+		model.dispose();
+	}
 }
 
 async function sameGradients(device, dtype, times, folder) {
