@@ -68,6 +68,8 @@ export const errorCatalogue = {
 	E_LOCKED: ExitStatus.tryAgain,
 	/** Other processes hold the memory of the GPU. */
 	E_BUSY: ExitStatus.tryAgain,
+	/** The host's memory ran short while a stage trained; what was done is in a checkpoint. */
+	E_MEMORY_SHORT: ExitStatus.tryAgain,
 	/** A server that cannot be reached, breaks off, or has no time. */
 	E_NETWORK: ExitStatus.tryAgain,
 	/** Stopped on request; what was finished is kept. */

@@ -60,6 +60,9 @@ Napi::Object to_js(Napi::Env env, const GenerateStatistics& s) {
   set("sharedTokens", s.shared_tokens);
   set("generatedTokens", s.generated_tokens);
   set("cacheTokens", s.cache_tokens);
+  set("decodeSteps", s.decode_steps);
+  set("replayedSteps", s.replayed_steps);
+  set("decodeLaunches", s.decode_launches);
   return object;
 }
 
@@ -83,6 +86,7 @@ Napi::Value ModelWrap::Generate(const Napi::CallbackInfo& info) {
   request->prefill_tokens = o.integer("prefillTokens");
   request->cache_tokens = o.integer("cacheTokens", 0);
   request->prefix_sharing = o.flag("prefixSharing", true);
+  request->recording = o.flag("recording", true);
   request->adapters = static_cast<int>(o.integer("adapters", -1));
   require(info[1].IsFunction() && info[2].IsFunction(),
           "generate: expected the functions onFinished and onTokens, found ", js_type(info[1]), " and ",

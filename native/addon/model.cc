@@ -161,6 +161,7 @@ void ModelWrap::Init(Napi::Env env) {
           InstanceMethod("score", &ModelWrap::guarded<&ModelWrap::Score>),
           InstanceMethod("parameters", &ModelWrap::guarded<&ModelWrap::Parameters>),
           InstanceMethod("memoryBytes", &ModelWrap::guarded<&ModelWrap::MemoryBytes>),
+          InstanceMethod("releaseMemory", &ModelWrap::guarded<&ModelWrap::ReleaseMemory>),
           InstanceMethod("dispose", &ModelWrap::guarded<&ModelWrap::Dispose>),
           InstanceMethod("createTrainer", &ModelWrap::guarded<&ModelWrap::CreateTrainer>),
           InstanceMethod("planTraining", &ModelWrap::guarded<&ModelWrap::PlanTraining>),
@@ -258,6 +259,12 @@ Napi::Value ModelWrap::Parameters(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::MemoryBytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(model()->bytes()));
+}
+
+Napi::Value ModelWrap::ReleaseMemory(const Napi::CallbackInfo& info) {
+  const Model::Lock lock = model()->acquire_idle();
+  model()->release_memory();
+  return info.Env().Undefined();
 }
 
 Napi::Value ModelWrap::Dispose(const Napi::CallbackInfo& info) {

@@ -148,8 +148,13 @@ bool on_tensor_cores(const Exec& exec, DType dtype, int64_t dim) {
 void attention_forward(Exec& exec, const AttentionForward& op) {
   using namespace attention;
   const ArenaScope scope(*exec.arena);
-  Forward forward{
-      check(op, "attention_forward"), heads_of(op.q), heads_of(op.k), heads_of(op.v), heads_of(op.y), op.lse};
+  Forward forward{check(op, "attention_forward"),
+                  heads_of(op.q),
+                  heads_of(op.k),
+                  heads_of(op.v),
+                  heads_of(op.y),
+                  op.lse,
+                  op.wanted_from};
   if (op.scale <= 0.0f || !on_tensor_cores(exec, op.q.dtype, op.head_dim)) {
     launch_plain_forward(exec, forward);
     return;

@@ -34,7 +34,8 @@ struct Shape {
 struct Forward {
   Shape shape;
   Heads q, k, v, y;
-  float* lse;  // [T, H] or null
+  float* lse;                  // [T, H] or null
+  const int32_t* wanted_from;  // [N] or null
 };
 
 // What the backward pass needs of a row and head: lse (times log2(e) for the tensor core kernels), and D = dy

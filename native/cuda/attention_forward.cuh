@@ -27,6 +27,8 @@ struct ForwardTile {
   static constexpr bool kHeld = kFamily != 80 || kDim == 64;
   // Queries pass through the slots before the keys do.
   static constexpr bool kShared = kFamily != 80;
+  // Outputs leave through slots in which the last values may lie: of two, the second alone is the values'.
+  static constexpr bool kMeets = kShared && (kSlots == 3 || kQueries > kKeys);
   static constexpr int kSlot = kKeys * 2 * kDim;  // bytes
   static constexpr size_t kBytes = kSlots * kSlot + (kShared ? 0 : kQueries * 2 * kDim);
   static_assert(!kShared || (kHeld && kQueries <= kSlots * kKeys), "queries fit into the slots");
@@ -193,7 +195,7 @@ void forward_kernel(Forward op) {
   } else {
     const Shape& shape = op.shape;
     const int head = gpu::block_x() % shape.heads;
-    const Work work = find_work(shape.sequences, Side::Queries, Tile::kQueries, gpu::block_x() / shape.heads);
+    const Work work = find_wanted(op, Tile::kQueries, gpu::block_x() / shape.heads);
     if (work.tile < 0) return;
     const int first = work.tile * Tile::kQueries;
     const int own = gpu::warp() * 16 * Tile::kTiles;  // the warp's rows within the tile
@@ -264,7 +266,7 @@ void forward_kernel(Forward op) {
       }
       slots.end(j + 1, tiles);
     }
-    if constexpr (Tile::kShared) {
+    if constexpr (Tile::kMeets) {
       GPU_BARRIER();  // the slots become the outputs' way
     }
     if (first + own < work.length) result.store(op, work, head, first + own, own_bytes);

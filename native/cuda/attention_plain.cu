@@ -122,7 +122,7 @@ void plain_forward_kernel(Forward op) {
   using Tile = PlainTile<P::kDim>;
   const Shape& shape = op.shape;
   const int head = gpu::block_x() % shape.heads;
-  const Work work = find_work(shape.sequences, Side::Queries, P::kRows, gpu::block_x() / shape.heads);
+  const Work work = find_wanted(op, P::kRows, gpu::block_x() / shape.heads);
   if (work.tile < 0) return;
   const int first = work.tile * P::kRows;
   const int y = gpu::thread() / kSide, x = gpu::thread() % kSide;

@@ -10,6 +10,7 @@ namespace cuda {
 namespace attention {
 
 struct Work {
+  int sequence;
   int start;  // first token of the sequence
   int length;
   int tile;  // -1: nothing is left for this block
@@ -26,7 +27,7 @@ inline int64_t most_tiles(const Sequences& s, int rows) { return s.tokens / rows
 GPU_FN Work sequence_work(const Sequences& s, int sequence) {
   const int start = gpu::min(gpu::max(s.starts[sequence], 0), s.tokens);
   const int end = gpu::min(gpu::max(s.starts[sequence + 1], start), s.tokens);
-  return Work{start, end - start, -1};
+  return Work{sequence, start, end - start, -1};
 }
 GPU_FN int tiles_of(const Work& work, int rows) {
   return static_cast<int>(static_cast<unsigned>(work.length + rows - 1) / static_cast<unsigned>(rows));
@@ -58,7 +59,7 @@ GPU_FN Work ordered_work(const Sequences& s, Side side, int rows, int index) {
     all += tiles[i];
     most = gpu::max(most, tiles[i]);
   }
-  if (index >= gpu::warp_sum(all)) return Work{0, 0, -1};
+  if (index >= gpu::warp_sum(all)) return Work{0, 0, 0, -1};
   // The least cost such that no more than `index` tiles cost more.
   int low = 1, high = gpu::warp_max(most), before = 0;
   while (low < high) {
@@ -111,6 +112,14 @@ GPU_FN Work searched_work(const Sequences& s, Side side, int rows, int index) {
 // Work of block `index` on tiles of `rows` tokens.
 GPU_FN Work find_work(const Sequences& s, Side side, int rows, int index) {
   return s.count <= kOrdered ? ordered_work(s, side, rows, index) : searched_work(s, side, rows, index);
+}
+
+// Queries of which some are wanted (AttentionForward::wanted_from).
+GPU_FN Work find_wanted(const Forward& op, int rows, int index) {
+  Work work = find_work(op.shape.sequences, Side::Queries, rows, index);
+  const bool chosen = op.wanted_from != nullptr && work.tile >= 0;
+  if (chosen && (work.tile + 1) * rows <= op.wanted_from[work.sequence]) work.tile = -1;
+  return work;
 }
 
 }  // namespace attention

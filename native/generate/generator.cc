@@ -7,26 +7,13 @@
 #include <numeric>
 
 #include "generate/batcher.h"
+#include "generate/decode_step.h"
 #include "generate/kv_cache.h"
 
 namespace fintune {
 namespace {
 
 using Sequence = Batcher::Sequence;
-
-// Hidden states, then logits [outputs, V] f32 in the arena. Dense products for a prefill, rowwise ones for
-// decoding.
-View logits_of(Exec& exec, const OpTable& ops, const Decoder& decoder, const PackedBatch& batch,
-               const KvCacheView* cache, bool decoding) {
-  exec.rowwise = decoding;
-  LinearForward head;
-  head.x = decoder.forward(exec, batch, nullptr, cache);
-  head.weight = decoder.head();
-  head.y = exec.arena->matrix(DType::F32, batch.outputs(), head.weight.rows, MemoryKind::Logits);
-  exec.rowwise = true;
-  ops.linear_forward(exec, head);
-  return head.y;
-}
 
 void check_request(const ModelConfig& config, const GenerateRequest& r) {
   check_sequences(config, r.ids, r.cu_seqlens);
@@ -67,6 +54,16 @@ int64_t cache_pages(const GenerateRequest& r, int64_t common_pages) {
   return most + std::min(most, common_pages);
 }
 
+// Tokens that the longest sequence stores at most.
+int64_t longest_stored(const GenerateRequest& r) {
+  int64_t longest = 0;
+  for (size_t i = 0; i + 1 < r.cu_seqlens.size(); ++i) {
+    const int64_t length = r.cu_seqlens[i + 1] - r.cu_seqlens[i];
+    longest = std::max(longest, Batcher::stored_tokens(length, r.max_new_tokens));
+  }
+  return longest;
+}
+
 class Generating {
  public:
   Generating(Model& model, const GenerateRequest& request, const GenerateListener& listener,
@@ -80,8 +77,11 @@ class Generating {
                  Batcher::Limits{request.max_batch, request.prefill_tokens, request.max_new_tokens}, pool_,
                  request.prefix_sharing),
         pages_(cache_pages(request, batcher_.common_pages())),
-        cache_(model.config(), model.compute(), pages_, model.device()) {
+        cache_(model.config(), model.compute(), pages_, model.device()),
+        step_(model, decoder_, cache_.whole(pages_for(longest_stored(request))), request.max_batch,
+              request.recording) {
     pool_.open(pages_);
+    decoder_.hold_positions(longest_stored(request));
   }
 
   GenerateStatistics run() {
@@ -103,6 +103,9 @@ class Generating {
     statistics.shared_tokens = shared_;
     statistics.generated_tokens = total_;
     statistics.cache_tokens = pages_ * kPageTokens;
+    statistics.decode_steps = step_.steps();
+    statistics.replayed_steps = step_.replayed();
+    statistics.decode_launches = step_.launches();
     return statistics;
   }
 
@@ -128,31 +131,27 @@ class Generating {
     batch.rows = last.data();
     batch.row_count = batch.sequences;
     batch.context = context;
-    pass(batch, sequences, false);
+    std::vector<const std::vector<int32_t>*> pages;
+    for (const Sequence& s : sequences) pages.push_back(&s.pages);
+    const KvCacheView& view = cache_.view(pages);
+    draw(sequences, [&](Exec& exec) {
+      const View hidden = decoder_.forward(exec, batch, nullptr, &view);
+      return head_logits(exec, model_.ops(), decoder_, hidden);
+    });
   }
 
   void decode(std::vector<Sequence>& sequences) {
-    std::vector<int32_t> ids, positions, cu{0};
+    std::vector<DecodeStep::Row> rows;
     for (const Sequence& s : sequences) {
-      ids.push_back(s.tokens.back());
-      positions.push_back(static_cast<int32_t>(s.tokens.size()) - 1);
-      cu.push_back(static_cast<int32_t>(ids.size()));
+      rows.push_back({s.tokens.back(), static_cast<int32_t>(s.tokens.size()) - 1, &s.pages});
     }
-    PackedBatch batch;
-    batch.ids = ids.data();
-    batch.positions = positions.data();
-    batch.cu_seqlens = cu.data();
-    batch.tokens = static_cast<int64_t>(ids.size());
-    batch.sequences = batch.tokens;
-    pass(batch, sequences, true);
+    draw(sequences, [&](Exec& exec) { return step_.logits(exec, rows); });
   }
 
-  // Computes one batch and appends the token drawn to each of its sequences.
-  void pass(const PackedBatch& batch, std::vector<Sequence>& sequences, bool decoding) {
-    std::vector<const std::vector<int32_t>*> pages;
+  // Computes logits, a row for each of the sequences, and appends the token drawn to it.
+  void draw(std::vector<Sequence>& sequences, const std::function<View(Exec&)>& logits) {
     std::vector<SampleRow> rows;
     for (const Sequence& s : sequences) {
-      pages.push_back(&s.pages);
       SampleRow row;
       if (request_.sampling.repetition_penalty != 1) {
         row.seen = s.tokens.data();
@@ -164,11 +163,10 @@ class Generating {
       row.prompt = s.prompt;
       rows.push_back(row);
     }
-    const KvCacheView& view = cache_.view(pages);
     std::vector<int32_t> tokens(sequences.size());
     model_.run(aborted_, [&](Exec& exec) {
       Sample op{};
-      op.logits = logits_of(exec, model_.ops(), decoder_, batch, &view, decoding);
+      op.logits = logits(exec);
       op.rows = rows.data();
       op.tokens = tokens.data();
       model_.ops().sample(exec, op);
@@ -212,6 +210,7 @@ class Generating {
   Batcher batcher_;
   int64_t pages_;
   KvCache cache_;
+  DecodeStep step_;
   int64_t total_ = 0, shared_ = 0;
   std::chrono::steady_clock::time_point reported_ = std::chrono::steady_clock::now();
 };
@@ -257,7 +256,8 @@ std::vector<float> next_token_distribution(Model& model, const std::vector<int32
     row.options = sampling;
     int32_t token = 0;
     Sample op{};
-    op.logits = logits_of(exec, model.ops(), decoder, batch, nullptr, false);
+    const View hidden = decoder.forward(exec, batch, nullptr, nullptr);
+    op.logits = head_logits(exec, model.ops(), decoder, hidden);
     op.rows = &row;
     op.tokens = &token;
     op.distributions = exec.arena->matrix(DType::F32, 1, op.logits.cols, MemoryKind::Logits);
@@ -275,26 +275,13 @@ MemoryPlan plan_generation(Model& model, int64_t max_batch, int64_t prompt_token
   constexpr int64_t kPrefillTokens = 2048;
   const int64_t longest = prompt_tokens + max_new_tokens;
   const Decoder decoder = model.decoder();
-  const auto measure = [&](int64_t tokens, int64_t sequences, bool decoding) {
+  const auto measure = [&](int64_t sequences, const std::function<View(Exec&)>& logits) {
     return model.measure([&](Exec& exec) {
-      const int32_t none = 0;  // stands for arrays, which a plan does not read
-      PackedBatch batch;
-      batch.tokens = tokens;
-      batch.sequences = sequences;
-      batch.rows = decoding ? nullptr : &none;
-      batch.row_count = sequences;
-      KvCacheView cache;
-      cache.page_tokens = kPageTokens;
-      cache.max_pages = pages_for(longest);
-      cache.tokens = max_batch * cache.max_pages * kPageTokens;
-      cache.pool = View(nullptr, model.compute(), model.config().num_layers * 2 * cache.tokens,
-                        model.config().kv_size());
-      cache.page_table = &none;
       SampleRow row;
       row.seen_count = longest;
       const std::vector<SampleRow> rows(static_cast<size_t>(sequences), row);
       Sample op{};
-      op.logits = logits_of(exec, model.ops(), decoder, batch, &cache, decoding);
+      op.logits = logits(exec);
       op.rows = rows.data();
       model.ops().sample(exec, op);
     });
@@ -304,9 +291,27 @@ MemoryPlan plan_generation(Model& model, int64_t max_batch, int64_t prompt_token
     for (size_t bytes : plan) sum += bytes;
     return sum;
   };
+  KvCacheView cache;
+  cache.page_tokens = kPageTokens;
+  cache.max_pages = pages_for(longest);
+  cache.tokens = max_batch * cache.max_pages * kPageTokens;
+  cache.pool =
+      View(nullptr, model.compute(), model.config().num_layers * 2 * cache.tokens, model.config().kv_size());
+  const int32_t none = 0;  // stands for arrays, which a plan does not read
+  cache.page_table = &none;
   const int64_t prompts = std::min(max_batch, std::max<int64_t>(1, kPrefillTokens / prompt_tokens));
-  const MemoryPlan prefill = measure(prompts * prompt_tokens, prompts, false),
-                   decode = measure(max_batch, max_batch, true);
+  const MemoryPlan prefill = measure(prompts, [&](Exec& exec) {
+    PackedBatch batch;
+    batch.tokens = prompts * prompt_tokens;
+    batch.sequences = prompts;
+    batch.rows = &none;
+    batch.row_count = prompts;
+    return head_logits(exec, model.ops(), decoder, decoder.forward(exec, batch, nullptr, &cache));
+  });
+  DecodeStep step(model, decoder, cache, max_batch, true);
+  const MemoryPlan decode = measure(max_batch, [&](Exec& exec) {
+    return step.logits(exec, std::vector<DecodeStep::Row>(static_cast<size_t>(max_batch)));
+  });
   MemoryPlan plan = total(prefill) > total(decode) ? prefill : decode;
   const auto add = [&](MemoryKind kind, size_t bytes) { plan[static_cast<size_t>(kind)] += bytes; };
   add(MemoryKind::Weights, model.weights().bytes());

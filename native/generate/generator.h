@@ -19,6 +19,7 @@ struct GenerateRequest {
   int64_t prefill_tokens = 1;     // prompt tokens of one prefill pass
   int64_t cache_tokens = 0;       // room of the key/value cache; 0: as much as max_batch can come to need
   bool prefix_sharing = true;     // prompts that begin alike compute whole pages of that once
+  bool recording = true;          // steps of decoding are recorded where the device can
   int adapters = -1;
 };
 
@@ -33,6 +34,9 @@ struct GenerateStatistics {
   int64_t shared_tokens = 0;  // of these, taken from the cache; the others were computed
   int64_t generated_tokens = 0;
   int64_t cache_tokens = 0;  // room of the cache
+  int64_t decode_steps = 0;
+  int64_t replayed_steps = 0;   // of these, done again by one call
+  int64_t decode_launches = 0;  // kernels of all of them but the sampler; 0 where ops are plain functions
 };
 
 // Called on the generating thread.

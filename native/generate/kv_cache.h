@@ -20,6 +20,12 @@ class KvCache {
 
   // For a batch whose sequence s has pages[s], which may be of different numbers. Valid until the next call.
   const KvCacheView& view(const std::vector<const std::vector<int32_t>*>& pages);
+  // Without a page table, for those who lay their own with max_pages a sequence.
+  KvCacheView whole(int64_t max_pages) const {
+    KvCacheView view = view_;
+    view.max_pages = max_pages;
+    return view;
+  }
 
  private:
   Buffer memory_;

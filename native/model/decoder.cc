@@ -235,17 +235,30 @@ void Decoder::mlp_part(Exec& exec, int64_t layer, const LayerActivations& a, Vie
 
 View Decoder::forward(Exec& exec, const PackedBatch& batch, Activations* keep,
                       const KvCacheView* cache) const {
+  if (!exec.dry && batch.tokens > 0) {
+    rope_.ensure(*std::max_element(batch.positions, batch.positions + batch.tokens) + int64_t{1});
+  }
+  const StagedBatch staged = stage(exec, batch, cache);
+  if (keep != nullptr) keep->staged = staged;
+  return run_layers(exec, batch, staged, keep, cache);
+}
+
+View Decoder::decode(Exec& exec, const StagedBatch& staged, int64_t rows, const KvCacheView& cache) const {
+  exec.rowwise = true;
+  PackedBatch batch;
+  batch.tokens = rows;
+  batch.sequences = rows;
+  return run_layers(exec, batch, staged, nullptr, &cache);
+}
+
+View Decoder::run_layers(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, Activations* keep,
+                         const KvCacheView* cache) const {
   constexpr MemoryKind kind = MemoryKind::Activations;
   const ModelConfig& c = config_;
   const DType type = activation(exec);
   const int64_t tokens = batch.tokens;
   Arena& arena = *exec.arena;
-  if (!exec.dry && tokens > 0) {
-    rope_.ensure(*std::max_element(batch.positions, batch.positions + tokens) + int64_t{1});
-  }
   const LoraDropout* dropout = keep != nullptr && keep->dropout.p > 0 ? &keep->dropout : nullptr;
-  const StagedBatch staged = stage(exec, batch, cache);
-  if (keep != nullptr) keep->staged = staged;
   if (keep != nullptr) {
     keep->layers.clear();
     for (int64_t l = 0; l < c.num_layers; ++l) {

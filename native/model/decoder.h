@@ -113,10 +113,16 @@ class Decoder {
 
   // Final hidden states after the last norm, [outputs, D] activation type, allocated in exec.arena (kept
   // until the caller releases). `keep` null: inference, layers' memory is reused. cache null: no cache. With
-  // a cache and exec.rowwise false, sequences start anew or after a prefix that the cache holds or that
-  // another sequence of the batch computes (prefill); with exec.rowwise true, every sequence has exactly one
-  // token, which follows what its cache holds (decoding). Throws Aborted between layers.
+  // a cache, sequences start anew or after a prefix that the cache holds or that another sequence of the
+  // batch computes (prefill). Throws Aborted between layers.
   View forward(Exec& exec, const PackedBatch& batch, Activations* keep, const KvCacheView* cache) const;
+
+  // The same for `rows` sequences that have exactly one token each, which follows what its cache holds, by
+  // the rowwise products. `staged` lies on the device: ids, positions, store_rows, lengths and page_table
+  // (cache.page_table is not looked at). Only queues, so that it can be recorded; hold_positions comes first.
+  View decode(Exec& exec, const StagedBatch& staged, int64_t rows, const KvCacheView& cache) const;
+  // From now on, tables of RoPE stay where they are as long as positions are below this one.
+  void hold_positions(int64_t positions) const { rope_.ensure(positions); }
 
   // Adds the gradients of what trains, given the gradient of what forward returned. Both `dhidden` and the
   // kept activations are consumed.
@@ -148,6 +154,8 @@ class Decoder {
   void apply_backward(Exec& exec, int64_t layer, Site site, View dy, View x, View u, View dx, bool accumulate,
                       const LoraDropout& dropout, Gradients& gradients) const;
   StagedBatch stage(Exec& exec, const PackedBatch& batch, const KvCacheView* cache) const;
+  View run_layers(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, Activations* keep,
+                  const KvCacheView* cache) const;
   void attention_part(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, int64_t layer,
                       const LayerActivations& a, View x, View delta, View out, const LoraDropout* dropout,
                       const KvCacheView* cache) const;

@@ -44,15 +44,6 @@ void decoder::stage_cache(Exec& exec, const PackedBatch& batch, const KvCacheVie
       for (int32_t t = first; t < last; ++t) rows.push_back(pool_row(s, batch.positions[t]));
     });
   });
-  if (exec.rowwise) {
-    require(batch.tokens == batch.sequences, "decoding takes one token a sequence, found ", batch.tokens,
-            " tokens of ", batch.sequences, " sequences");
-    on.lengths = computed(exec, batch.tokens, [&](std::vector<int32_t>& lengths) {
-      for (int64_t t = 0; t < batch.tokens; ++t) lengths.push_back(batch.positions[t] + 1);
-    });
-    on.page_table = staged(exec, cache.page_table, batch.sequences * cache.max_pages);
-    return;
-  }
   if (batch.context <= batch.tokens) return;
   on.context_rows = computed(exec, batch.context, [&](std::vector<int32_t>& rows) {
     for_sequences([&](int64_t s, int32_t first, int32_t last, int32_t past) {

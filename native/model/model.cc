@@ -117,6 +117,11 @@ void Model::run(const std::atomic<bool>* aborted, const std::function<void(Exec&
   body(real);
 }
 
+void Model::release_memory() {
+  arena_bytes_ = 0;
+  arena_.reserve(0);
+}
+
 MemoryPlan Model::measure(const std::function<void(Exec&)>& body) {
   Arena plan;
   plan.measure();

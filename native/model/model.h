@@ -68,6 +68,8 @@ class Model {
   // the model keeps, at the largest size seen). body must not touch data while exec.dry. The lock must be
   // held.
   void run(const std::atomic<bool>* aborted, const std::function<void(Exec&)>& body);
+  // Gives back what run() keeps; the next job takes what it needs. The lock must be held.
+  void release_memory();
   // Only the dry call: bytes by kind at the peak.
   MemoryPlan measure(const std::function<void(Exec&)>& body);
   // Bytes by kind at the highest moment of the jobs that have run since the arena last grew.

@@ -9,6 +9,7 @@ import { Champion, type ChampionMove } from "../pipeline/champion/champion.js";
 import { findChampion, rollBack, setChampion } from "../pipeline/champion/rollback.js";
 import { formatScore, noValue } from "../report/numbers.js";
 import { formatTable } from "../report/table.js";
+import { localTime } from "./status.js";
 import { printJson, terminalProgress, terminalWidth } from "./terminal.js";
 
 interface ChampionFlags {
@@ -69,7 +70,7 @@ async function show(dir: string, { json }: ChampionFlags): Promise<void> {
 		{ header: "gain" },
 	];
 	const rows = moves.map((m) => [
-		m.time.slice(0, 19).replace("T", " "),
+		localTime(m.time),
 		m.event,
 		m.run,
 		m.metric ?? noValue,

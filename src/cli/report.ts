@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { reportFile } from "../pipeline/folder.js";
 import { finalTable } from "../pipeline/report.js";
-import { loadRun } from "../pipeline/runs/reader.js";
+import { rewriteReport } from "../pipeline/runs/reader.js";
 import { printJson, terminalWidth } from "./terminal.js";
 
 export function addReport(program: Command): Command {
@@ -16,8 +16,7 @@ export function addReport(program: Command): Command {
 		.description("show the result of a run and write its report.html again")
 		.option("--json", "print result.json on stdout")
 		.action(async (folder: string, flags: { json?: boolean }) => {
-			const run = await loadRun(folder);
-			await run.writeReport();
+			const run = await rewriteReport(folder);
 			if (flags.json) return printJson(run.result);
 			if (run.report.evaluations.length > 0) process.stdout.write(`${finalTable(run.report, terminalWidth())}\n`);
 			process.stdout.write(`${run.report.status}: ${join(folder, reportFile)}\n`);

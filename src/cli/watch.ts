@@ -52,8 +52,13 @@ async function follow(folder: string, progress: Progress, signal: AbortSignal): 
 		told = state.state;
 		const log = readLog(path, at);
 		at = log.end;
-		for (const line of log.lines) if (isMessage(line)) progress.message(line.msg);
-		if (state.progress && state.progress.at !== shown) {
+		// The live line is of a stage that is at work: it does not stay below the messages of the next one.
+		if (!state.progress) progress.end();
+		for (const line of log.lines) {
+			if (endsStage(line)) progress.end();
+			if (isMessage(line)) progress.message(line.msg);
+		}
+		if (state.progress && state.progress.at !== shown && !log.lines.some(endsStage)) {
 			shown = state.progress.at;
 			progress.update(progressUpdate(state.progress));
 		}
@@ -68,6 +73,8 @@ const isOver = ({ state }: RunState): boolean => state !== "running" && state !=
 
 /** The state of the work comes from status.json, and the end is told last. */
 const isMessage = ({ unit, event }: LogLine): boolean => unit === undefined && event !== "ended";
+
+const endsStage = ({ event }: LogLine): boolean => event !== undefined && ["done", "failed", "stopped", "ended"].includes(event);
 
 /** What the run ended with. One that died left nothing; it can be tried again, as one that was stopped. */
 function statusOf({ state, exit_status: status }: RunState): number {

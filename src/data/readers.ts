@@ -7,7 +7,6 @@ import { createReadStream } from "node:fs";
 import { open, readFile } from "node:fs/promises";
 import { pipeline, Readable } from "node:stream";
 import { createGunzip, gunzipSync } from "node:zlib";
-import { parse as parseCsv } from "csv-parse";
 import { FintuneError, fromSystemError } from "../errors.js";
 import { expandPattern } from "./glob.js";
 import { Problems } from "./problems.js";
@@ -188,6 +187,7 @@ async function* readCsv(
 	options: ReadOptions & { delimiter: string },
 	problems: Problems,
 ): AsyncGenerator<RawRow, void, undefined> {
+	const { parse: parseCsv } = await import("csv-parse");
 	// The parser runs ahead of the rows, so its complaints come early: sorted by line before they are handed on.
 	const bad: { line: number; error: FintuneError }[] = [];
 	let overcounted = 0;

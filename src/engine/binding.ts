@@ -215,6 +215,7 @@ export interface NativeGenerateRequest extends NativeSequences {
 	/** Room of the key/value cache; 0: as much as maxBatch can come to need. */
 	cacheTokens: number;
 	prefixSharing: boolean;
+	recording: boolean;
 	adapters: number;
 }
 export interface NativeGenerateStatistics {
@@ -222,6 +223,9 @@ export interface NativeGenerateStatistics {
 	sharedTokens: number;
 	generatedTokens: number;
 	cacheTokens: number;
+	decodeSteps: number;
+	replayedSteps: number;
+	decodeLaunches: number;
 }
 export interface NativeGeneration {
 	/** Index of the prompt in the request. */
@@ -252,6 +256,8 @@ export interface NativeModel {
 	/** Every base parameter (copies); names as in the file. */
 	parameters(): NativeParameter[];
 	memoryBytes(): number;
+	/** Gives the memory of jobs back; the next one takes what it needs. */
+	releaseMemory(): void;
 	dispose(): void;
 }
 

@@ -184,7 +184,7 @@ export class Model {
 		const maxBatch = wholeNumber("maxBatch", options.maxBatch ?? 32, 1);
 		const prefillTokens = wholeNumber("prefillTokens", options.prefillTokens ?? 2048, 1);
 		const cacheTokens = wholeNumber("cacheTokens", options.cacheTokens ?? 0, 0);
-		const prefixSharing = options.prefixSharing ?? true;
+		const { prefixSharing = true, recording = true } = options;
 		if (rows.length === 0) return [];
 		const results: Generation[] = new Array(rows.length);
 		let failure: unknown;
@@ -213,6 +213,7 @@ export class Model {
 						prefillTokens,
 						cacheTokens,
 						prefixSharing,
+						recording,
 						adapters: this.#active(options.adapters),
 					},
 					(generation) => {
@@ -297,6 +298,11 @@ export class Model {
 	/** Bytes that the model holds now. */
 	memoryBytes(): number {
 		return nativeCall(() => this.#live().memoryBytes());
+	}
+
+	/** Gives back the memory that the largest call so far has taken; the next call takes what it needs. */
+	releaseMemory(): void {
+		nativeCall(() => this.#live().releaseMemory());
 	}
 
 	/** Frees everything; the model cannot be used afterwards. */

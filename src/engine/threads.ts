@@ -2,20 +2,9 @@
  * How many threads a process may keep busy: the CPUs of its affinity mask, and the quota of its cgroup.
  * @module
  */
-import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { dirname, join } from "node:path";
-
-/** Reads a small file; undefined where it does not exist or may not be read. */
-export type ReadText = (path: string) => string | undefined;
-
-const readText: ReadText = (path) => {
-	try {
-		return readFileSync(path, "utf8");
-	} catch {
-		return undefined;
-	}
-};
+import { join } from "node:path";
+import { cgroupFolders, type ReadText, readText } from "./cgroup.js";
 
 /**
  * CPUs' worth of time that the process's cgroup and those above it grant (v2 `cpu.max`, v1 `cpu.cfs_quota_us`).
@@ -26,31 +15,16 @@ export function cgroupCpuQuota(read: ReadText = readText): number | undefined {
 	const add = (quota: number, period: number) => {
 		if (Number.isFinite(quota) && quota > 0 && period > 0) quotas.push(quota / period);
 	};
-	for (const line of (read("/proc/self/cgroup") ?? "").split("\n")) {
-		const [, controllers, path] = line.split(":");
-		if (controllers === undefined || path === undefined) continue;
-		if (controllers === "") {
-			for (const folder of upwards("/sys/fs/cgroup", path)) {
-				const [quota, period] = (read(join(folder, "cpu.max")) ?? "").trim().split(/\s+/);
-				add(Number(quota), Number(period));
-			}
-		} else if (controllers.split(",").includes("cpu")) {
-			for (const mount of ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"]) {
-				for (const folder of upwards(mount, path)) {
-					const quota = Number(read(join(folder, "cpu.cfs_quota_us")));
-					add(quota, Number(read(join(folder, "cpu.cfs_period_us"))));
-				}
-			}
+	for (const { version, folder } of cgroupFolders("cpu", ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"], read)) {
+		if (version === 2) {
+			const [quota, period] = (read(join(folder, "cpu.max")) ?? "").trim().split(/\s+/);
+			add(Number(quota), Number(period));
+		} else {
+			const quota = Number(read(join(folder, "cpu.cfs_quota_us")));
+			add(quota, Number(read(join(folder, "cpu.cfs_period_us"))));
 		}
 	}
 	return quotas.length > 0 ? Math.min(...quotas) : undefined;
-}
-
-/** The cgroup's folder and all above it; in a container the path may not exist below the mount, the mount itself does. */
-function upwards(mount: string, path: string): string[] {
-	const folders = [];
-	for (let at = join("/", path); at !== "/"; at = dirname(at)) folders.push(join(mount, at));
-	return [...folders, mount];
 }
 
 /** CPUs of the affinity mask (`Cpus_allowed_list`), else what Node counts. */

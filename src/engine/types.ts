@@ -108,6 +108,11 @@ export interface GenerateOptions extends SamplingOptions {
 	 * bit of the outputs. Default true.
 	 */
 	prefixSharing?: boolean | undefined;
+	/**
+	 * On a GPU, a decoding step is recorded once for a batch size and replayed from then on (a CUDA graph). Changes no bit
+	 * of the outputs. Default true.
+	 */
+	recording?: boolean | undefined;
 	/** How many adapters of the stack are active, from the bottom. Default: all. */
 	adapters?: number | undefined;
 }
@@ -127,6 +132,12 @@ export interface GenerateStatistics {
 	generatedTokens: number;
 	/** Room of the key/value cache. */
 	cacheTokens: number;
+	/** Passes of one token for every running row. */
+	decodeSteps: number;
+	/** Of these, replays of a recording. */
+	replayedSteps: number;
+	/** Kernels started by all decoding steps, without the sampler's; 0 on a CPU. */
+	decodeLaunches: number;
 }
 export interface Generation {
 	/** Index of the prompt in the rows. */

@@ -181,10 +181,17 @@ export const isContent = (file: string): boolean => !/^((stage|started)\.json|me
 export const contentIdentity = ({ files }: Manifest): string =>
 	hashJson(Object.entries(files).filter(([file]) => isContent(file)));
 
-/** The part of a stage's config that decides what it makes; conditions, gates and checkpoints do not. */
+/** The part of a stage's config that decides what it makes; conditions, gates, checkpoints, and when to wait or stop do not. */
 function workOf(config: StageConfig): object {
 	const { when: _when, ...stage } = config as StageConfig & Record<string, unknown>;
 	const { until: _until, max_iterations: _iterations, gate: _gate, ...work } = stage;
-	const { save_steps: _steps, save_minutes: _minutes, save_total_limit: _limit, ...rest } = work;
-	return rest;
+	const { save_steps: _steps, save_minutes: _minutes, save_total_limit: _limit, guards, ...rest } = work;
+	if (guards === undefined) return rest;
+	const {
+		low_memory: _low,
+		low_memory_megabytes: _megabytes,
+		disk_wait_minutes: _wait,
+		...deciding
+	} = guards as object & Record<string, unknown>;
+	return { ...rest, guards: deciding };
 }

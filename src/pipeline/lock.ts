@@ -28,6 +28,9 @@ export interface LockOptions {
 	onWait?(message: string): void;
 }
 
+/** The lock's file in a run folder. */
+export const lockName = ".lock";
+
 const pollMs = 200;
 
 /**
@@ -35,7 +38,7 @@ const pollMs = 200;
  * @throws FintuneError E_LOCKED naming the holder, once the time to wait is over
  */
 export const lockRunFolder = (folder: string, options: LockOptions = {}): Promise<FileLock> =>
-	holdFile(join(folder, ".lock"), { where: folder, who: "run", what: "folder" }, options);
+	holdFile(join(folder, lockName), { where: folder, who: "run", what: "folder" }, options);
 
 /**
  * Takes the lock of a file in a folder that exists.

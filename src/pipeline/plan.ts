@@ -10,7 +10,7 @@ import { readModelConfig } from "../engine/model_config.js";
 import type { MemoryPlan } from "../engine/types.js";
 import { evaluatedRows, evaluatedTasks } from "../stages/choose_rows.js";
 import type { StageContext } from "../stages/context.js";
-import { LeakCheck } from "../stages/leaks.js";
+import { LeakCheck, leakCacheFolder } from "../stages/leaks.js";
 import { availableMemory, mostMicroBatchTokens, usableShare, wantedMicroBatchTokens } from "../stages/memory.js";
 import type { StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
@@ -26,9 +26,9 @@ export interface StagePlan {
 	type: string;
 	when?: string;
 	until?: string;
-	/** Rows read or answered; absent where an earlier stage decides. */
+	/** Rows answered, or drawn in the first epoch of a training; absent where an earlier stage decides. */
 	rows?: number;
-	/** Tokens of all training rows once. */
+	/** Tokens of the training rows drawn in the first epoch. */
 	tokens?: number;
 	steps?: number;
 	microBatchTokens?: number;
@@ -65,7 +65,7 @@ export async function planPipeline(
 		...(config.data_dir === undefined ? [] : [resolvePath(pipeline, config.data_dir)]),
 	]);
 	const session = new ModelSession(model.dir, [], { device: config.device, dtype: config.dtype, threads: config.threads });
-	const leaks = new LeakCheck(dataDirs);
+	const leaks = new LeakCheck(dataDirs, leakCacheFolder());
 	const ranks: { r: number; targetModules?: readonly string[] | "all-linear" }[] = [];
 	const stages: StagePlan[] = [];
 	const device = resolveDevice(config.device).name;
@@ -178,15 +178,17 @@ async function trainingRows(
 	onData(plan, training);
 	const { sequences, pairs, draw } = training;
 	const lengths = [
-		...sequences.map((s) => s.inputIds.length),
-		...pairs.flatMap((p) => [p.promptIds.length + p.chosenIds.length, p.promptIds.length + p.rejectedIds.length]),
+		...sequences.map((s) => [s.inputIds.length]),
+		...pairs.map((p) => [p.promptIds.length + p.chosenIds.length, p.promptIds.length + p.rejectedIds.length]),
 	];
-	plan.rows = sequences.length + pairs.length;
-	plan.tokens = lengths.reduce((a, b) => a + b, 0);
+	const drawn = draw ? draw(0).map((row) => lengths[row]!) : lengths;
+	if (draw) plan.notes.push(`weights draw ${drawn.length} rows an epoch, of ${lengths.length}`);
+	plan.rows = drawn.length;
+	plan.tokens = drawn.flat().reduce((a, b) => a + b, 0);
 	plan.steps = planSteps(
 		{ items: sequences.length > 0 ? sequences : pairs, ...(draw ? { draw } : {}) },
 		stage,
 		context.seed,
 	).totalSteps;
-	return lengths;
+	return lengths.flat();
 }

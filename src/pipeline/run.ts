@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import type { StageOutcome, TrainingContext } from "../stages/context.js";
-import { LeakCheck } from "../stages/leaks.js";
+import { LeakCheck, leakCacheFolder } from "../stages/leaks.js";
 import type { Manifest } from "../stages/manifest.js";
 import { runStage } from "../stages/registry.js";
 import type { DpoConfig, StageConfig } from "../stages/schema.js";
@@ -55,7 +55,7 @@ export class Run {
 			...(options.dataDirs ?? []),
 			...(pipeline.config.data_dir === undefined ? [] : [resolvePath(pipeline, pipeline.config.data_dir)]),
 		]);
-		this.#leaks = new LeakCheck(this.#dataDirs);
+		this.#leaks = new LeakCheck(this.#dataDirs, leakCacheFolder());
 		this.#hasher = new InputHasher(this.#dataDirs, (path) => resolvePath(pipeline, path), this.#leaks);
 		this.#addonIdentity = identity.addon;
 		this.#lineage = new Lineage(identity.model, identity.stack);

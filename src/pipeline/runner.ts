@@ -2,12 +2,12 @@
  * Runs a pipeline from its file to a run folder that other programs can read, under the folder's lock.
  * @module
  */
+import { readFile } from "node:fs/promises";
 import { stringify } from "yaml";
 import { foldAdapterFolders } from "../engine/adapter.js";
 import { addonIdentity } from "../engine/environment.js";
 import { resolveModel } from "../engine/model.js";
 import { ExitStatus, FintuneError } from "../errors.js";
-import { renderReport } from "../report/html.js";
 import { writeFileWhole, writeJson } from "../stages/files.js";
 import { ModelSession } from "../stages/session.js";
 import { type Challenger, championOf, promote } from "./champion/promote.js";
@@ -16,7 +16,7 @@ import { type LoadedPipeline, modelPath, resolvedConfig, resolvePath, runFolder 
 import { endOf, type RunEnd, stopped } from "./failure.js";
 import { configFile, RunFolder, reportFile, resultFile } from "./folder.js";
 import { hashFolder } from "./identity.js";
-import { runReport } from "./report.js";
+import { reportPage, runReport } from "./report.js";
 import { Run } from "./run.js";
 import type { PipelineConfig } from "./schema.js";
 import { stopSignalAt } from "./stop_time.js";
@@ -70,6 +70,7 @@ async function lockedRun(
 	const removed = await folder.create();
 	// What the champion link leads to stays as it is, unless this run does the very same work again.
 	folder.kept = await championOf(pipeline, folder).is(folder.path);
+	const presentReport = await readFile(folder.file(reportFile), "utf8").catch(() => undefined);
 	if (!folder.kept) {
 		await folder.clear();
 		await folder.status({ status: "running", stages: [] });
@@ -106,7 +107,7 @@ async function lockedRun(
 		await folder.journal({ event: "finished", status: end.status, error: (failure as Error).message });
 		throw failure;
 	}
-	const result = finish(run, folder, resolved, failure, promotion);
+	const result = finish(run, folder, resolved, failure, promotion, presentReport);
 	// Where the disk is full, the first error says more than the one of writing about it.
 	if (failure !== undefined) {
 		await result.catch(() => undefined);
@@ -135,11 +136,12 @@ async function finish(
 	config: PipelineConfig,
 	failure: unknown,
 	promotion: Promotion | undefined,
+	presentReport: string | undefined,
 ): Promise<RunResult> {
 	const { exitStatus, ...end } = failure === undefined ? endOfStages(run, promotion) : endOf(failure);
 	const outcome = { ...end, stages: run.summaries, ...(promotion ? { promotion } : {}) };
 	const report = runReport(outcome, run.records, config);
-	await writeFileWhole(folder.file(reportFile), renderReport(report));
+	await writeFileWhole(folder.file(reportFile), await reportPage(report, presentReport));
 	await writeJson(folder.file(resultFile), outcome);
 	await folder.status({ ...outcome, exit_status: exitStatus });
 	await folder.journal({ event: "finished", status: outcome.status });

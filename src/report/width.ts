@@ -91,7 +91,14 @@ const wide: readonly (readonly [number, number])[] = [
 	[0x20000, 0x3fffd],
 ];
 
-const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
+let segmenter: Intl.Segmenter | undefined;
+
+/** The graphemes of a text; what finds them takes long to make, and most commands need none. */
+function graphemesOf(text: string): Intl.Segments {
+	segmenter ??= new Intl.Segmenter("en", { granularity: "grapheme" });
+	return segmenter.segment(text);
+}
+
 const plainAscii = /^[\x20-\x7e]*$/;
 /** Control, combining and format characters take no column of their own. */
 const zeroWidth = /^[\p{Cc}\p{Mn}\p{Me}\p{Cf}\u1160-\u11ff]$/u;
@@ -126,7 +133,7 @@ function graphemeWidth(grapheme: string): number {
 export function displayWidth(text: string): number {
 	if (plainAscii.test(text)) return text.length;
 	let width = 0;
-	for (const { segment } of segmenter.segment(text)) width += graphemeWidth(segment);
+	for (const { segment } of graphemesOf(text)) width += graphemeWidth(segment);
 	return width;
 }
 
@@ -136,7 +143,7 @@ export function fitWidth(text: string, width: number): string {
 	if (width < 1) return "";
 	let kept = "";
 	let used = 0;
-	for (const { segment } of segmenter.segment(text)) {
+	for (const { segment } of graphemesOf(text)) {
 		const columns = graphemeWidth(segment);
 		if (used + columns > width - 1) break;
 		kept += segment;
@@ -148,7 +155,7 @@ export function fitWidth(text: string, width: number): string {
 /** As `fitWidth`, but cut in the middle: names that differ at their end (check.2, check.3) stay apart. */
 export function fitMiddle(text: string, width: number): string {
 	if (displayWidth(text) <= width || width < 3) return fitWidth(text, width);
-	const graphemes = [...segmenter.segment(text)].map(({ segment }) => segment);
+	const graphemes = [...graphemesOf(text)].map(({ segment }) => segment);
 	let tail = "";
 	for (let grapheme = graphemes.pop(); grapheme !== undefined; grapheme = graphemes.pop()) {
 		if (displayWidth(grapheme + tail) > Math.floor((width - 1) / 2)) break;

@@ -95,14 +95,18 @@ async function generate(
 				progress.finished();
 			},
 			onTokens: progress.tokens,
-			onStatistics: (statistics) => context.log(`${task.name}: ${shared(statistics)}`),
+			onStatistics: (statistics) => context.log(`${task.name}: ${whatItTook(statistics)}`),
 			...(context.signal ? { signal: context.signal } : {}),
 		},
 	);
 }
 
-const shared = ({ promptTokens, sharedTokens }: GenerateStatistics): string =>
-	`${promptTokens} prompt tokens, of which ${sharedTokens} were beginnings already read for another row`;
+function whatItTook(s: GenerateStatistics): string {
+	const prompts = `${s.promptTokens} prompt tokens, of which ${s.sharedTokens} were beginnings already read for another row`;
+	if (s.decodeLaunches === 0) return prompts;
+	const launches = Math.round(s.decodeLaunches / s.decodeSteps);
+	return `${prompts}; ${s.decodeSteps} decoding steps of ${launches} launches, ${s.replayedSteps} of them replayed`;
+}
 
 function question({ model, tokenizer, task, config, shots }: Work, rows: readonly TaskRow[], index: number, answers: Answer[]) {
 	const row = rows[index]!;

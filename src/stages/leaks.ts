@@ -3,12 +3,18 @@
  * in the run's data folders (`tasks/held_out.ts`), once a run.
  * @module
  */
+import { createHash } from "node:crypto";
+import { basename } from "node:path";
 import { type MatchKind, matchKinds } from "../data/decontaminate.js";
+import { expandPattern } from "../data/glob.js";
 import { type RawRow, readRows } from "../data/readers.js";
 import { parseRow, type RowKind } from "../data/rows.js";
+import { hashFile } from "../engine/files.js";
+import { cached, userCacheFolder } from "../engine/user_cache.js";
 import { FintuneError } from "../errors.js";
 import { comparedText, comparedTexts, HeldOut, type Hit, loosestMatch, promptTexts, stricter } from "../tasks/held_out.js";
 import type { Split, Task, TaskRow } from "../tasks/task.js";
+import { codeIdentity } from "../version.js";
 
 /** Rows of a stage by how they repeat a test text. */
 export class LeakTally {
@@ -93,13 +99,31 @@ export const corpusRows: Reading = {
 	texts: ({ value }) => (typeof value.text === "string" ? [value.text] : []),
 };
 
+/** Places of rows, or of texts, that repeat test texts, and how. */
+type Leaks = (readonly [place: number, kind: MatchKind])[];
+
+const isLeaks = (value: unknown): value is Leaks =>
+	Array.isArray(value) &&
+	value.every((leak) => Array.isArray(leak) && Number.isInteger(leak[0]) && matchKinds.includes(leak[1] as MatchKind));
+
+/** The user's cache folder for what was found. */
+export const leakCacheFolder = (): string => userCacheFolder("leaks");
+
+/**
+ * Compares sources with the test splits of all tasks. What was found is kept under a hash of the code, the test texts and
+ * the source's content: indexing the test texts takes longer than everything else that a run does before its first step.
+ */
 export class LeakCheck {
 	readonly #dataDirs: readonly string[];
+	readonly #cacheFolder: string | undefined;
 	#heldOut: Promise<HeldOut> | undefined;
+	#fingerprint: string | undefined;
 	readonly #seen = new Map<string, Promise<unknown>>();
 
-	constructor(dataDirs: readonly string[]) {
+	/** @param cacheFolder undefined: nothing is kept */
+	constructor(dataDirs: readonly string[], cacheFolder?: string) {
 		this.#dataDirs = dataDirs;
+		this.#cacheFolder = cacheFolder;
 	}
 
 	/** The test splits, loaded when they are first asked for. */
@@ -114,17 +138,40 @@ export class LeakCheck {
 		return made;
 	}
 
+	/** What `search` finds in a source, kept where its content is the same afterwards. */
+	async #kept(content: () => Promise<readonly string[]>, search: (heldOut: HeldOut) => Promise<Leaks> | Leaks): Promise<Leaks> {
+		const heldOut = await this.heldOut();
+		if (this.#cacheFolder === undefined) return search(heldOut);
+		this.#fingerprint ??= heldOut.fingerprint();
+		const name = async (): Promise<string> => {
+			const hash = createHash("sha256").update(JSON.stringify([codeIdentity(), this.#fingerprint]));
+			for (const part of await content()) hash.update(`${JSON.stringify(part)}\n`);
+			return `${hash.digest("hex").slice(0, 32)}.json`;
+		};
+		const before = await name();
+		return cached({
+			folder: this.#cacheFolder,
+			name: before,
+			isValue: isLeaks,
+			make: () => search(heldOut),
+			holds: async () => (await name()) === before,
+		});
+	}
+
 	/** All rows of a task's split, those with test texts included, and how these repeat them. */
 	taskRows(task: Task, split: Split): Promise<{ rows: TaskRow[]; leaks: ReadonlyMap<TaskRow, MatchKind> }> {
 		return this.#once(`task ${task.name} ${split}`, async () => {
 			const { rows } = await task.loadWithReport(split, this.#dataDirs, { keepTestTexts: true });
-			const heldOut = await this.heldOut();
-			const kinds = new Map<string, MatchKind | undefined>();
+			const loosest = loosestMatch(task);
+			const texts = [...new Set(rows.map((row) => comparedText(task, row)))];
+			const found = await this.#kept(
+				async () => ["task", loosest, ...texts],
+				(heldOut) => texts.flatMap((text, place) => at(place, strictest(heldOut.find([text], loosest)))),
+			);
+			const kinds = new Map(found.map(([place, kind]) => [texts[place], kind]));
 			const leaks = new Map<TaskRow, MatchKind>();
 			for (const row of rows) {
-				const text = comparedText(task, row);
-				if (!kinds.has(text)) kinds.set(text, strictest(heldOut.find([text], loosestMatch(task))));
-				const kind = kinds.get(text);
+				const kind = kinds.get(comparedText(task, row));
 				if (kind !== undefined) leaks.set(row, kind);
 			}
 			return { rows, leaks };
@@ -134,22 +181,33 @@ export class LeakCheck {
 	/** How rows of files repeat test texts, by their place among the rows that can be read. */
 	files(pattern: string, { name, texts }: Reading): Promise<ReadonlyMap<number, MatchKind>> {
 		return this.#once(`files ${name} ${pattern}`, async () => {
-			const heldOut = await this.heldOut();
-			const leaks = new Map<number, MatchKind>();
-			let place = 0;
+			const leaks: Leaks = [];
 			try {
-				for await (const raw of readRows(pattern)) {
-					const kind = strictest(heldOut.find(texts(raw)));
-					if (kind !== undefined) leaks.set(place, kind);
-					place++;
-				}
+				const found = await this.#kept(
+					async () => ["files", name, ...(await contentOf(pattern))],
+					async (heldOut) => {
+						let place = 0;
+						for await (const raw of readRows(pattern)) leaks.push(...at(place++, strictest(heldOut.find(texts(raw)))));
+						return leaks;
+					},
+				);
+				return new Map(found);
 			} catch (error) {
 				// Bad lines are told after all good rows, and again when the stage reads them.
 				if (!(error instanceof FintuneError)) throw error;
+				return new Map(leaks);
 			}
-			return leaks;
 		});
 	}
+}
+
+const at = (place: number, kind: MatchKind | undefined): Leaks => (kind === undefined ? [] : [[place, kind]]);
+
+/** Names, which tell the formats, and hashes of the files that a pattern means. */
+async function contentOf(pattern: string): Promise<string[]> {
+	const parts: string[] = [];
+	for (const file of await expandPattern(pattern)) parts.push(basename(file), await hashFile(file));
+	return parts;
 }
 
 function strictest(hits: readonly Hit[]): MatchKind | undefined {

@@ -4,9 +4,8 @@
  * run can be repeated on another machine, what was chosen is recorded, and a choice that memory forced is said.
  * @module
  */
-import { existsSync, readFileSync } from "node:fs";
-import { freemem } from "node:os";
 import { deviceMemory } from "../engine/device.js";
+import { hostMemory } from "../engine/host_memory.js";
 import { type Model, totalBytes } from "../engine/model.js";
 import type { TrainerOptions } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
@@ -23,36 +22,12 @@ export const wantedMicroBatchTokens = (longest: number, whole: number, most: num
 	Math.max(longest, Math.min(most, whole));
 
 /** Bytes that may still be taken on a device: what is free of a GPU's memory; of the host's. */
-export const availableMemory = (device = "cpu"): number => deviceMemory(device)?.free ?? hostMemory();
+export const availableMemory = (device = "cpu"): number => deviceMemory(device)?.free ?? hostMemory().available;
 
 /** Bytes that a job of this open model may take in all: its plan counts what already lies on a GPU once more. */
 export function roomFor(model: Pick<Model, "device" | "memoryBytes">): number {
 	const own = deviceMemory(model.device);
-	return own ? own.free + model.memoryBytes() : hostMemory();
-}
-
-/** Free memory of the host, or what a cgroup leaves. */
-function hostMemory(): number {
-	const candidates = [freemem()];
-	const read = (file: string): number | undefined => {
-		if (!existsSync(file)) return undefined;
-		const value = Number(readFileSync(file, "utf8").trim());
-		return Number.isFinite(value) ? value : undefined;
-	};
-	for (const [limit, used] of [
-		["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"],
-		["/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"],
-	] as const) {
-		const most = read(limit);
-		const now = read(used);
-		if (most !== undefined && now !== undefined) candidates.push(Math.max(0, most - now));
-	}
-	// free(1)'s "available" counts reclaimable cache, which os.freemem leaves out.
-	if (existsSync("/proc/meminfo")) {
-		const match = /MemAvailable:\s+(\d+) kB/.exec(readFileSync("/proc/meminfo", "utf8"));
-		if (match) candidates[0] = Number(match[1]) * 1024;
-	}
-	return Math.min(...candidates);
+	return own ? own.free + model.memoryBytes() : hostMemory().available;
 }
 
 /** The share of the available memory that a training step may take. */

@@ -3,25 +3,20 @@
  * @module
  */
 import type { StageOutcome, TrainingContext } from "./context.js";
-import { dpo } from "./dpo.js";
-import { evaluate } from "./evaluate.js";
-import { pretrain } from "./pretrain.js";
 import type { StageConfig } from "./schema.js";
-import { sft } from "./sft.js";
-import { synthesize } from "./synthesize.js";
 
-/** Runs one stage. */
-export function runStage(context: TrainingContext, config: StageConfig): Promise<StageOutcome> {
+/** Runs one stage; its code is loaded here, so that a run with nothing to do begins and ends without it. */
+export async function runStage(context: TrainingContext, config: StageConfig): Promise<StageOutcome> {
 	switch (config.type) {
 		case "pretrain":
-			return pretrain(context, config);
+			return (await import("./pretrain.js")).pretrain(context, config);
 		case "sft":
-			return sft(context, config);
+			return (await import("./sft.js")).sft(context, config);
 		case "dpo":
-			return dpo(context, config);
+			return (await import("./dpo.js")).dpo(context, config);
 		case "synthesize":
-			return synthesize(context, config);
+			return (await import("./synthesize.js")).synthesize(context, config);
 		case "evaluate":
-			return evaluate(context, config);
+			return (await import("./evaluate.js")).evaluate(context, config);
 	}
 }

@@ -75,6 +75,17 @@ const guards = z
 		max_skips: z.number().int().min(0).default(10).describe("stop after so many skipped batches"),
 		max_rollbacks: z.number().int().min(0).default(3),
 		rollback_lr_factor: z.number().positive().max(1).default(0.5).describe("what a rollback multiplies the learning rate by"),
+		low_memory: z
+			.enum(["ignore", "shrink", "stop"])
+			.default("stop")
+			.describe(
+				"the host's memory runs short: shrink: smaller micro-batches (on a CPU); stop: those first, then a checkpoint and exit status 75",
+			),
+		low_memory_megabytes: z
+			.number()
+			.positive()
+			.optional()
+			.describe("short is less than this; default: 5 % of all, at most 256, and room for a checkpoint"),
 		disk_wait_minutes: z.number().min(0).default(10).describe("wait so long for room for a checkpoint before giving up"),
 	})
 	.prefault({})

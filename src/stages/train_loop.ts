@@ -16,6 +16,7 @@ import { waitForRoom } from "./disk.js";
 import { JsonLinesFile, removeFolder } from "./files.js";
 import { Guards } from "./guards.js";
 import { type LrSchedule, learningRateAt, warmupStepsOf } from "./lr_schedule.js";
+import { MemoryWatch, memoryShort, shortageText } from "./memory_watch.js";
 import type { TrainingConfig } from "./schema.js";
 import { planSteps, type StepPlan } from "./step_plan.js";
 import { TimeLimit } from "./time_limit.js";
@@ -40,7 +41,11 @@ interface LoopOptions<Item> {
 	set: TrainingSet<Item>;
 	validation?: readonly Item[];
 	microBatchTokens: number;
+	/** Gives back what steps have taken of the host's memory; absent where they take none of it. */
+	releaseMemory?: () => void;
 	checkpoints: Checkpoints;
+	/** What a checkpoint takes. */
+	checkpointBytes: number;
 	/** Where an interrupted loop goes on; the trainer is brought to it. */
 	resume?: Checkpoint;
 }
@@ -96,6 +101,7 @@ class Loop<Item> {
 	readonly #started: number;
 	#saved = { step: 0, at: 0 };
 	readonly #limit: TimeLimit;
+	readonly #memory: MemoryWatch;
 
 	constructor(options: LoopOptions<Item>) {
 		const { context, config, set, resume } = options;
@@ -115,7 +121,8 @@ class Loop<Item> {
 		if (resume) this.#restore(resume);
 		this.#saved = { step: this.#state.step, at: context.now() };
 		this.#started = context.now() - (resume?.state.seconds ?? 0);
-		this.#limit = new TimeLimit(context, context.stopTime ? checkpointBytes(options.trainer.parameters()) : 0);
+		this.#limit = new TimeLimit(context, options.checkpointBytes);
+		this.#memory = new MemoryWatch(config.guards, options.checkpointBytes, context.now);
 	}
 
 	async run(): Promise<void> {
@@ -147,11 +154,12 @@ class Loop<Item> {
 			for (const { epoch, items } of this.#plan.steps(state.step)) {
 				if (this.#outOfPatience()) break;
 				this.#limit.check();
+				await this.#watchMemory();
 				if (await this.#trainStep(epoch, items)) await this.#endStep(metrics, events);
 				if (this.#saveIsDue()) await this.#save("interval", events);
 			}
 		} catch (error) {
-			if (error instanceof FintuneError && error.code === "E_ABORTED") await this.#save("stopped", events);
+			if (error instanceof FintuneError && isStop(error)) await this.#save("stopped", events);
 			throw error;
 		} finally {
 			context.progress.end();
@@ -214,7 +222,35 @@ class Loop<Item> {
 		return true;
 	}
 
-	/** The step itself, in smaller micro-batches where memory falls short: the loss is normalised over all of them. */
+	/**
+	 * Smaller micro-batches where the host's memory runs short; the end of the run where these do not help.
+	 * @throws FintuneError E_MEMORY_SHORT
+	 */
+	async #watchMemory(): Promise<void> {
+		const { context, set, releaseMemory } = this.#options;
+		const shortage = this.#memory.shortage();
+		if (shortage === undefined) return;
+		const longest = set.items.reduce((most, item) => Math.max(most, set.tokens(item)), 0);
+		if (releaseMemory && this.#microBatchTokens > longest) {
+			releaseMemory();
+			await this.#shrink(longest, shortageText(shortage));
+		} else if (this.#memory.stops) {
+			throw memoryShort(context.name, shortage);
+		}
+	}
+
+	/** Halves the packing budget, down to what is needed: the loss is normalised over all micro-batches of a step. */
+	async #shrink(least: number, reason: string): Promise<void> {
+		const from = this.#microBatchTokens;
+		this.#microBatchTokens = Math.max(Math.ceil(from / 2), least);
+		await this.#tell({
+			event: "memory short",
+			step: this.#state.step + 1,
+			reason: `${reason}; micro_batch_tokens ${from} becomes ${this.#microBatchTokens}, bits may differ from those of a run with enough memory`,
+		});
+	}
+
+	/** The step itself, in smaller micro-batches where memory falls short. */
 	async #optimise(items: readonly Item[], learningRate: number): Promise<StepResult> {
 		const { context, trainer, set } = this.#options;
 		const limits = this.#guards.limits(this.#state.rows);
@@ -226,16 +262,9 @@ class Loop<Item> {
 					...(context.signal ? { signal: context.signal } : {}),
 				});
 			} catch (error) {
-				const smaller = Math.max(Math.ceil(this.#microBatchTokens / 2), ...items.map((item) => set.tokens(item)));
-				if (!(error instanceof FintuneError && error.code === "E_OUT_OF_MEMORY") || smaller >= this.#microBatchTokens)
-					throw error;
-				const from = this.#microBatchTokens;
-				this.#microBatchTokens = smaller;
-				await this.#tell({
-					event: "memory short",
-					step: this.#state.step + 1,
-					reason: `${error.message}; micro_batch_tokens ${from} becomes ${smaller}, bits may differ from those of a run with enough memory`,
-				});
+				const least = Math.max(...items.map((item) => set.tokens(item)));
+				if (!(error instanceof FintuneError && error.code === "E_OUT_OF_MEMORY") || least >= this.#microBatchTokens) throw error;
+				await this.#shrink(least, error.message);
 			}
 		}
 	}
@@ -274,7 +303,7 @@ class Loop<Item> {
 		const { totalSteps } = this.#plan;
 		const row = state.pending!;
 		if (validation && config.validation && (step % config.validation.every_steps === 0 || step === totalSteps)) {
-			row.eval_loss = await validationLoss(this.#options, validation);
+			row.eval_loss = await validationLoss({ ...this.#options, microBatchTokens: this.#microBatchTokens }, validation);
 			if (row.eval_loss < best.loss) {
 				Object.assign(best, { loss: row.eval_loss, step, misses: 0 });
 				if (config.validation.keep === "best") best.parameters = trainer.parameters();
@@ -315,12 +344,12 @@ class Loop<Item> {
 	}
 
 	async #save(reason: "start" | "interval" | "stopped", events: EventWriter): Promise<void> {
-		const { context, config, trainer, checkpoints } = this.#options;
+		const { context, config, trainer, checkpoints, checkpointBytes } = this.#options;
 		const { step, rows, pending, best, tokens, skipped, rollbacks, lrScale } = this.#state;
 		if (step === this.#saved.step && reason !== "start") return;
 		const { disk_wait_minutes: patience } = config.guards;
 		const parameters = trainer.parameters();
-		if (reason !== "stopped") await waitForRoom(context, 1.1 * checkpointBytes(parameters) + spareBytes, 60 * patience);
+		if (reason !== "stopped") await waitForRoom(context, 1.1 * checkpointBytes + spareBytes, 60 * patience);
 		const began = context.now();
 		events.flush();
 		const { m, v, lossScale, lossScaleSteps } = trainer.optimizerState();
@@ -368,12 +397,11 @@ class Loop<Item> {
 	}
 }
 
+/** What ends a run that goes on later. */
+const isStop = ({ code }: FintuneError): boolean => code === "E_ABORTED" || code === "E_MEMORY_SHORT";
+
 /** Room beside a checkpoint: the journal, metrics, what a stage leaves. */
 const spareBytes = 1 << 20;
-
-/** Parameters and both moments in f32. */
-const checkpointBytes = (parameters: readonly NamedTensor[]): number =>
-	12 * parameters.reduce((sum, p) => sum + p.data.length, 0);
 
 function metricRow(step: number, epoch: number, learningRate: number, tokensPerSecond: number, result: StepResult): MetricRow {
 	const row: MetricRow = {

@@ -100,7 +100,11 @@ export async function trainStage<Item>(
 			trainer,
 			set,
 			microBatchTokens: chosen.tokens,
+			// A GPU's memory is its own.
+			...(model.device === "cpu" ? { releaseMemory: () => model.releaseMemory() } : {}),
 			checkpoints,
+			// Parameters and both moments, as the gradients in f32.
+			checkpointBytes: 3 * model.planTraining(trainerOptions, { lengths: [2] }).gradients!,
 			...(resume ? { resume: resume.checkpoint } : {}),
 			...(validation ? { validation } : {}),
 		});

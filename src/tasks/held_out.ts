@@ -9,6 +9,7 @@
  *   values, and without signs and points other rows would look equal.
  * @module
  */
+import { createHash } from "node:crypto";
 import { HeldOutIndex, type Match, type MatchKind, shownTexts } from "../data/decontaminate.js";
 import type { Row } from "../data/rows.js";
 import { FintuneError } from "../errors.js";
@@ -66,7 +67,7 @@ export class HeldOut {
 	readonly sets: readonly { task: Task; rows: readonly TaskRow[] }[];
 	/** Distinct texts of each task. */
 	readonly entries: readonly HeldOutEntry[];
-	readonly #index: HeldOutIndex;
+	#index: HeldOutIndex | undefined;
 
 	constructor(sets: readonly { task: Task; rows: readonly TaskRow[] }[]) {
 		this.sets = sets;
@@ -82,7 +83,19 @@ export class HeldOut {
 			entries.push(...byText.values());
 		}
 		this.entries = entries;
-		this.#index = new HeldOutIndex(entries.map(({ task, text }) => ({ text, loosest: loosestMatch(task) })));
+	}
+
+	/** Hash of all that decides what is found, apart from the code. */
+	fingerprint(): string {
+		const hash = createHash("sha256");
+		for (const { task, text } of this.entries) hash.update(`${JSON.stringify([loosestMatch(task), text])}\n`);
+		return hash.digest("hex");
+	}
+
+	/** Made when it is first asked: it takes most of the time that a small run needs to begin. */
+	#indexed(): HeldOutIndex {
+		this.#index ??= new HeldOutIndex(this.entries.map(({ task, text }) => ({ text, loosest: loosestMatch(task) })));
+		return this.#index;
 	}
 
 	/** The test splits of the tasks whose data are in these folders. */
@@ -99,7 +112,7 @@ export class HeldOut {
 	find(texts: readonly string[], loosest: MatchKind = "near"): Hit[] {
 		const found = new Map<number, Match>();
 		for (const text of texts) {
-			for (const match of this.#index.find(text, loosest)) {
+			for (const match of this.#indexed().find(text, loosest)) {
 				const known = found.get(match.index);
 				if (!known || stricter(match, known)) found.set(match.index, match);
 			}

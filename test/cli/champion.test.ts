@@ -30,6 +30,13 @@ it("champion, champion set and rollback: from the working folder, for people and
 	const shown = await fintune(["champion"], { cwd: dir });
 	expect(shown.stdout.split("\n")[0]).toBe(`${link} -> ${join(runs, "2026-11-25")}`);
 	expect(shown.stdout).toMatch(/set +2026-11-24/);
+	// By the machine's clock, as `fintune runs` and `status` have it.
+	const [here, far] = await Promise.all(
+		["UTC", "Asia/Tokyo"].map(
+			async (TZ) => /\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/.exec((await fintune(["champion"], { cwd: dir, env: { TZ } })).stdout)![0],
+		),
+	);
+	expect(Date.parse(`${far}Z`) - Date.parse(`${here}Z`)).toBe(9 * 3_600_000);
 	const { run, present, history } = JSON.parse((await fintune(["champion", runs, "--json"])).stdout);
 	expect({ run, present }).toEqual({ run: join(runs, "2026-11-25"), present: true });
 	expect(history).toHaveLength(2);

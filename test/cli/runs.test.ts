@@ -1,28 +1,22 @@
 /** `fintune status`, `watch`, `runs` and `compare` on runs that go on, have ended, were killed or are damaged. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Heartbeat } from "../../src/pipeline/heartbeat.js";
 import { lockRunFolder } from "../../src/pipeline/lock.js";
 import { processStart } from "../../src/pipeline/process_alive.js";
 import { readRunState } from "../../src/pipeline/runs/state.js";
-import { pipelineText, tinyModel, tinyTaskData } from "../pipeline/tiny.js";
+import { RunLog } from "../../src/pipeline/telling/run_log.js";
+import { pipelineText, smallSft, tinyModel, tinyTaskData } from "../pipeline/tiny.js";
 import { type Finished, fintune, lines, main, put } from "./cli.js";
 
 let dir: string;
 const at = (...parts: string[]): string => join(dir, ...parts);
 const json = (...parts: string[]) => JSON.parse(readFileSync(at(...parts), "utf8"));
 const evaluate = (name: string) => ({ name, type: "evaluate", tasks: ["ner"], max_new_tokens: 4 });
-const sft = (more: object = {}) => ({
-	name: "sft",
-	type: "sft",
-	data: [{ path: "rows.jsonl" }],
-	lora: { r: 2 },
-	max_steps: 3,
-	...more,
-});
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
@@ -30,8 +24,8 @@ beforeAll(async () => {
 	await tinyModel(at("model"));
 	tinyTaskData(at("data"));
 	put(at("rows.jsonl"), lines([{ prompt: "Row 1:", completion: " yes" }]));
-	put(at("p.yaml"), pipelineText([evaluate("before"), sft(), evaluate("after")]));
-	put(at("long.yaml"), pipelineText([evaluate("before"), sft({ max_steps: 1_000_000 }), evaluate("after")]));
+	put(at("p.yaml"), pipelineText([evaluate("before"), smallSft(), evaluate("after")]));
+	put(at("long.yaml"), pipelineText([evaluate("before"), smallSft({ max_steps: 1_000_000 }), evaluate("after")]));
 	const done = await fintune(["run", at("p.yaml"), "--out", at("runs", "a")]);
 	expect(done.status, done.stderr).toBe(0);
 	const other = ["run", at("p.yaml"), "--out", at("runs", "b"), "--set", "stages.sft.learning_rate=0.05", "--set", "seed=7"];
@@ -82,7 +76,7 @@ describe("status", () => {
 	});
 
 	it("of a run that failed: 0 as well, with the error", async () => {
-		const stages = [sft(), sft({ name: "second", data: [{ path: "gone.jsonl" }] }), evaluate("e")];
+		const stages = [smallSft(), smallSft({ name: "second", data: [{ path: "gone.jsonl" }] }), evaluate("e")];
 		const file = put(at("fails.yaml"), pipelineText(stages));
 		expect((await fintune(["run", file, "--out", at("runs", "failed")])).status).toBe(66);
 		const { status, stdout } = await fintune(["status", at("runs", "failed")]);
@@ -206,6 +200,43 @@ describe("watch", () => {
 		expect(watched.stdout).toMatch(/^sft: checkpoint$/m);
 		expect(watched.stdout).toMatch(/stopped \(exit status 75\)[\s\S]*stopped by SIGTERM[\s\S]*\(E_ABORTED\)\n$/);
 	});
+
+	it.skipIf(spawnSync("script", ["--version"]).error !== undefined)(
+		"on a terminal has one live line, of a stage that is at work",
+		async () => {
+			const out = at("terminal");
+			mkdirSync(out);
+			const heartbeat = new Heartbeat(join(out, "status.json"), 0.05);
+			const log = await RunLog.open(join(out, "log.jsonl"));
+			const working = { status: "running", stage: "sft", iteration: 1, stages: [] } as const;
+			await heartbeat.write(working);
+			heartbeat.progress.update({ stage: "sft", step: 3, total: 9 });
+			let text = "";
+			const command = `stty cols 80; '${process.execPath}' '${main}' watch '${out}'`;
+			const terminal = spawn("script", ["-qefc", command, "/dev/null"], { env: { ...process.env, TERM: "xterm" } });
+			children.push(terminal);
+			terminal.stdout.on("data", (chunk: Buffer) => {
+				text += chunk;
+			});
+			const ended = new Promise<number | null>((done) => terminal.on("exit", done));
+			const shown = async (part: string) => {
+				while (!text.includes(part)) await sleep(20);
+			};
+			await shown("step 3/9");
+			log.event({ event: "done", stage: "sft" });
+			log.progress.message("ner: 4 rows");
+			await shown("ner: 4 rows");
+			await sleep(700);
+			const [before, after] = text.split("sft: done") as [string, string];
+			expect(before).toContain("\u001b[1msft\u001b[22m");
+			expect(before.endsWith("\r\u001b[2K")).toBe(true);
+			expect(after).not.toContain("step 3/9");
+			await heartbeat.write({ ...working, status: "done", exit_status: 0 });
+			expect(await ended).toBe(0);
+			expect(text.trimEnd()).toMatch(/terminal: done \(exit status 0\), [-0-9]+ [:0-9]+$/);
+			log.close();
+		},
+	);
 });
 
 describe("runs", () => {

@@ -289,7 +289,13 @@ describe("memory plans", () => {
 		const trainer = model.createTrainer(training);
 		await trainer.step([{ ...batchOf([100, 60]) }], { type: "sft" }, 0);
 		const full = model.planTraining(training, lengths, 158, { type: "sft" });
-		expect(model.memoryBytes()).toBe(total(full) - (full.gradients as number) - (full.optimizer as number));
+		const held = total(full) - (full.gradients as number) - (full.optimizer as number);
+		expect(model.memoryBytes()).toBe(held);
+		// Given back, it is there again for the next step.
+		model.releaseMemory();
+		expect(model.memoryBytes()).toBe((full.weights as number) + (full.adapters as number));
+		await trainer.step([{ ...batchOf([100, 60]) }], { type: "sft" }, 0);
+		expect(model.memoryBytes()).toBe(held);
 		model.dispose();
 	});
 });

@@ -110,6 +110,30 @@ describe.skipIf(!simt).each(families)("attention on tensor cores, sm_%i, %s", (c
 		}
 	});
 
+	it("computes no tile of which no row is wanted", () => {
+		simt?.setCapability(capability);
+		const s = { lengths: [133, 70], heads: 2, kvHeads: 1, dim: 64, scale: 0.2 };
+		const x = inputs(s, dtype);
+		const { y } = run(s, x, dtype);
+		const put = (values: Float32Array, heads: number) => kernels.tensor([203, heads * s.dim], values, { dtype });
+		const wanted = kernels.attention(put(x.q, 2), put(x.k, 1), put(x.v, 1), {
+			...{ heads: 2, kvHeads: 1, scale: s.scale, compute: dtype },
+			cuSeqlens: kernels.tensor([3], starts(s.lengths)),
+			wantedFrom: kernels.tensor([2], Int32Array.of(129, 5)),
+			y: put(new Float32Array(203 * 128).fill(7), 2),
+		}).y;
+		const got = wanted.toFloat32Array();
+		// Tiles are 64 or 128 queries.
+		expect(got.subarray(0, 128 * 128).every((value) => value === 7)).toBe(true);
+		for (const [first, last] of [
+			[129, 133],
+			[133 + 5, 203],
+		] as const) {
+			const rows = (of: Float32Array) => of.slice(first * 128, last * 128);
+			expect(bitsEqual(rows(got), rows(y)), `rows ${first} .. ${last}`).toBe(true);
+		}
+	});
+
 	it("averages whole numbers exactly where all scores are equal", () => {
 		simt?.setCapability(capability);
 		const s = { lengths: [128, 4], heads: 2, kvHeads: 1, dim: 16, scale: 1 };

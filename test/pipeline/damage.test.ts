@@ -6,7 +6,7 @@ import { PhiloxStream } from "../../src/philox.js";
 import { parsePipeline } from "../../src/pipeline/config.js";
 import { runPipeline } from "../../src/pipeline/runner.js";
 import { lines, put } from "../cli/cli.js";
-import { pipelineText, tinyModel, tinyTaskData } from "./tiny.js";
+import { pipelineText, smallSft, tinyModel, tinyTaskData } from "./tiny.js";
 
 let dir: string;
 let out: string;
@@ -19,10 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-const text = pipelineText([
-	{ name: "sft", type: "sft", data: [{ path: "rows.jsonl" }], lora: { r: 2 }, max_steps: 2 },
-	{ name: "check", type: "evaluate", tasks: ["ner"], split: "valid", max_new_tokens: 4 },
-]);
+const text = pipelineText([smallSft(), { name: "check", type: "evaluate", tasks: ["ner"], split: "valid", max_new_tokens: 4 }]);
 
 async function run(): Promise<{ told: string[]; messages: string[] }> {
 	const messages: string[] = [];

@@ -14,7 +14,7 @@ import { type HookTimes, RunHooks } from "../../src/pipeline/telling/hooks.js";
 import type { RunOptions } from "../../src/pipeline/types.js";
 import { fintune, lines, put } from "../cli/cli.js";
 import { wholeLines } from "./interrupted.js";
-import { pipelineText, tinyModel, tinyTaskData } from "./tiny.js";
+import { pipelineText, smallSft, tinyModel, tinyTaskData } from "./tiny.js";
 
 let dir: string;
 let origin: string;
@@ -52,17 +52,9 @@ beforeEach(() => {
 	respond = (response) => response.end("OK");
 });
 
-const sft = (more: object = {}) => ({
-	name: "sft",
-	type: "sft",
-	data: [{ path: "rows.jsonl" }],
-	lora: { r: 2 },
-	max_steps: 2,
-	...more,
-});
 let count = 0;
 /** Runs in this process. */
-async function run(hooks: object, stages: object[] = [sft()], options: Partial<RunOptions> = {}) {
+async function run(hooks: object, stages: object[] = [smallSft()], options: Partial<RunOptions> = {}) {
 	const out = options.out ?? join(dir, `run-${++count}`);
 	const messages: string[] = [];
 	const progress = { update() {}, message: (line: string) => void messages.push(line), end() {} };
@@ -91,13 +83,13 @@ describe("pings", () => {
 	});
 
 	it("give the exit status of a failure, of a gate that is not passed, and of a stop", async () => {
-		await run({ ping_url: `${origin}/check` }, [sft({ data: [{ path: "gone.jsonl" }] })]);
+		await run({ ping_url: `${origin}/check` }, [smallSft({ data: [{ path: "gone.jsonl" }] })]);
 		expect(asked.map((a) => a.path)).toEqual(["/check/start", "/check/66"]);
 		expect(asked[1]!.body).toContain("gone.jsonl");
 		asked = [];
 		const controller = new AbortController();
 		const progress = { update: () => controller.abort(), message() {}, end() {} };
-		await run({ ping_url: `${origin}/check`, on_failure: `${origin}/failed?to=me` }, [sft({ max_steps: 500 })], {
+		await run({ ping_url: `${origin}/check`, on_failure: `${origin}/failed?to=me` }, [smallSft({ max_steps: 500 })], {
 			signal: controller.signal,
 			progress,
 		});
@@ -183,7 +175,7 @@ describe("commands", () => {
 		expect(text).toContain("on_success done 0 small");
 		expect(JSON.parse(text.at(-2)!)).toMatchObject({ event: "ended", status: "done" });
 		await run({ on_failure: { command: `echo "$FINTUNE_EXIT_STATUS $FINTUNE_RUN $FINTUNE_RUN_LOG $FINTUNE_ERROR" > ${file}` } }, [
-			sft({ data: [{ path: "gone.jsonl" }] }),
+			smallSft({ data: [{ path: "gone.jsonl" }] }),
 		]);
 		expect(readFileSync(file, "utf8")).toMatch(
 			new RegExp(`^66 ${dir}/run-${count} ${dir}/run-${count}/log\\.jsonl .*gone\\.jsonl.*no such file`),
@@ -221,10 +213,10 @@ describe("commands", () => {
 describe("a run's hooks", () => {
 	it("are not told of a start that the lock refuses", async () => {
 		const out = join(dir, "locked");
-		const first = await run({}, [sft()], { out });
+		const first = await run({}, [smallSft()], { out });
 		expect(first.result).toMatchObject({ status: "done" });
 		const lock = await lockRunFolder(out);
-		const { result } = await run({ ping_url: `${origin}/check` }, [sft()], { out });
+		const { result } = await run({ ping_url: `${origin}/check` }, [smallSft()], { out });
 		lock.release();
 		expect(result).toMatchObject({ code: "E_LOCKED" });
 		expect(asked).toEqual([]);
@@ -232,7 +224,7 @@ describe("a run's hooks", () => {
 
 	it("are no part of what a stage is: with another address nothing is trained again", async () => {
 		const { out } = await run({ ping_url: `${origin}/one` });
-		const { result } = await run({ on_success: `${origin}/two` }, [sft()], { out });
+		const { result } = await run({ on_success: `${origin}/two` }, [smallSft()], { out });
 		expect(result).toMatchObject({ stages: [{ name: "sft", status: "reused" }] });
 		expect(asked.at(-1)!.path).toBe("/two");
 	});
@@ -248,7 +240,7 @@ describe("a run's hooks", () => {
 			on_success: { command: `curl -s ${secret}/hushcommand; exit 1` },
 			on_failure: `${secret}/hushfailure`,
 		};
-		const file = put(join(dir, "secret.yaml"), pipelineText([sft()], { hooks }));
+		const file = put(join(dir, "secret.yaml"), pipelineText([smallSft()], { hooks }));
 		const out = join(dir, "secret");
 		const { status, stdout, stderr } = await fintune(["run", file, "--out", out, "--json"]);
 		expect(status, stderr).toBe(0);
@@ -267,7 +259,7 @@ describe("a run's hooks", () => {
 	it("are checked with the file", () => {
 		const errors = (hooks: object): string => {
 			try {
-				parsePipeline(pipelineText([sft()], { hooks }), "p.yaml");
+				parsePipeline(pipelineText([smallSft()], { hooks }), "p.yaml");
 			} catch (error) {
 				return (error as Error).message;
 			}

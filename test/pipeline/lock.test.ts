@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
 import { lockRunFolder } from "../../src/pipeline/lock.js";
 import { fintune, lines, put } from "../cli/cli.js";
-import { tinyModel } from "./tiny.js";
+import { smallSft, tinyModel } from "./tiny.js";
 
 let dir: string;
 let pipeline: string;
@@ -13,7 +13,7 @@ beforeAll(async () => {
 	dir = mkdtempSync(join(tmpdir(), "fintune-lock-"));
 	await tinyModel(join(dir, "model"));
 	put(join(dir, "rows.jsonl"), lines([{ prompt: "Row 1:", completion: " yes" }]));
-	const stage = { name: "sft", type: "sft", data: [{ path: "rows.jsonl" }], lora: { r: 2 }, max_steps: 300 };
+	const stage = smallSft({ max_steps: 300 });
 	pipeline = put(
 		join(dir, "p.yaml"),
 		stringify({ name: "small", model: "model", device: "cpu", dtype: "f32", threads: 1, stages: [stage] }),

@@ -7,7 +7,7 @@ import { stringify } from "yaml";
 import { parsePipeline } from "../../src/pipeline/config.js";
 import { runPipeline } from "../../src/pipeline/runner.js";
 import { lines, put } from "../cli/cli.js";
-import { tinyModel } from "./tiny.js";
+import { smallSft, tinyModel } from "./tiny.js";
 
 /** Micro-batches of so many tokens fit the memory there is. */
 let room = Number.POSITIVE_INFINITY;
@@ -21,6 +21,13 @@ vi.mock("../../src/stages/memory.js", async (original) => {
 	return { ...real, chooseMicroBatchTokens: choose };
 });
 
+/** How often the host's memory is looked at before there is none left. */
+let looks = Number.POSITIVE_INFINITY;
+vi.mock("../../src/engine/host_memory.js", async (original) => {
+	const real = await original<typeof import("../../src/engine/host_memory.js")>();
+	return { ...real, hostMemory: () => ({ ...real.hostMemory(), ...(looks-- > 0 ? {} : { available: 0 }) }) };
+});
+
 let dir: string;
 beforeAll(async () => {
 	dir = mkdtempSync(join(tmpdir(), "fintune-memory-"));
@@ -31,7 +38,7 @@ beforeAll(async () => {
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 async function run(name: string, more: Record<string, unknown> = {}) {
-	const sft = { name: "sft", type: "sft", data: [{ path: "rows.jsonl" }], lora: { r: 2 }, batch_size: 20, max_steps: 2, ...more };
+	const sft = smallSft({ batch_size: 20, max_steps: 2, ...more });
 	const text = stringify({ name, model: "model", device: "cpu", dtype: "f32", threads: 1, stages: [sft] });
 	const messages: string[] = [];
 	const progress = { update() {}, message: (line: string) => void messages.push(line), end() {} };
@@ -65,4 +72,36 @@ it("says that memory decided the packing, and the recorded value repeats the run
 	expect(repeated.said).toEqual([]);
 	expect(repeated.recorded).toBe(500);
 	expect(repeated.adapter).toBe(short.adapter);
+});
+
+it("stops before the host's memory is gone, with a checkpoint, and goes on from it; its limits are no part of the work", async () => {
+	const out = join(dir, "low");
+	let clock = 0;
+	const start = async (more: object) => {
+		const sft = smallSft({ batch_size: 4, max_steps: 12, micro_batch_tokens: 400, ...more });
+		const text = stringify({ name: "low", model: "model", device: "cpu", dtype: "f32", threads: 1, stages: [sft] });
+		const progress = { update() {}, message() {}, end() {} };
+		const pipeline = parsePipeline(text, join(dir, "p.yaml"));
+		return runPipeline(pipeline, { out, progress, now: () => ++clock }).catch((error: unknown) => error);
+	};
+	const json = (name: string) => JSON.parse(readFileSync(join(out, name), "utf8"));
+	const events = () =>
+		readFileSync(join(out, "journal.jsonl"), "utf8")
+			.trimEnd()
+			.split("\n")
+			.map((line) => JSON.parse(line) as { event: string; step?: number });
+
+	looks = 5;
+	expect(await start({ guards: { low_memory_megabytes: 1 } })).toMatchObject({ code: "E_MEMORY_SHORT", exitStatus: 75 });
+	expect(json("result.json")).toMatchObject({ status: "stopped", stages: [{ name: "sft", status: "stopped" }] });
+	expect(json("status.json")).toMatchObject({ status: "stopped", exit_status: 75, error: { code: "E_MEMORY_SHORT" } });
+	const told = events().map(({ event }) => event);
+	expect(told.filter((event) => event === "memory short")).toHaveLength(2);
+	expect(told).toContain("checkpoint");
+
+	looks = Number.POSITIVE_INFINITY;
+	expect(await start({})).toMatchObject({ status: "done" });
+	const resumed = events().find(({ event }) => event === "resumed")!;
+	expect(resumed.step).toBeGreaterThan(0);
+	expect(json("stages/sft/stage.json").outcome.training.rows).toHaveLength(12);
 });

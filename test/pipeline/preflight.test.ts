@@ -8,7 +8,7 @@ import { parsePipeline } from "../../src/pipeline/config.js";
 import { type Finding, preflight, refuseFindings } from "../../src/pipeline/preflight.js";
 import { fintune, lines, put } from "../cli/cli.js";
 import { root } from "../repository.js";
-import { tinyModel } from "./tiny.js";
+import { smallSft, tinyModel } from "./tiny.js";
 
 let free = 1e12;
 let memory = 1e12;
@@ -39,7 +39,7 @@ const textOf = (stage: object, model = tiny): string =>
 		device: "cpu",
 		dtype: "f32",
 		threads: 1,
-		stages: [{ name: "sft", type: "sft", data: [{ path: "rows.jsonl" }], lora: { r: 2 }, max_steps: 2, ...stage }],
+		stages: [smallSft(stage)],
 	});
 const look = (stage: object = {}, model?: string): Promise<Finding[]> =>
 	preflight(parsePipeline(textOf(stage, model), join(dir, "p.yaml")));

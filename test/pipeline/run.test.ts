@@ -501,6 +501,12 @@ describe("by the command line", () => {
 		expect(plan.stages[1]).toMatchObject({ name: "after", rows: 4 });
 		expect(existsSync(join(dir, "runs"))).toBe(false);
 		expect((await fintune(["plan", file])).stdout).toMatch(/sft .*6/);
+		const weighted = sft({ data: [{ path: "rows.jsonl", weight: 0.5 }, { path: "rows.jsonl" }] });
+		put(file, pipelineText([weighted], { name: "planned" }));
+		const { stages: drawn } = JSON.parse((await fintune(["plan", file, "--json"], { cwd: dir })).stdout);
+		expect(drawn[0]).toMatchObject({ rows: 9, notes: expect.arrayContaining(["weights draw 9 rows an epoch, of 12"]) });
+		expect(drawn[0].tokens).toBeGreaterThan(plan.stages[0].tokens);
+		expect(drawn[0].tokens).toBeLessThan(2 * plan.stages[0].tokens);
 		const schema = JSON.parse((await fintune(["plan", "--schema"])).stdout);
 		expect(schema.properties.stages).toBeDefined();
 	});

@@ -1,6 +1,6 @@
 /** status.json and log.jsonl of a run, and its log lines on stderr. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,7 +11,7 @@ import { runPipeline } from "../../src/pipeline/runner.js";
 import { RunLog, readLog } from "../../src/pipeline/telling/run_log.js";
 import { fintune, lines, main, put } from "../cli/cli.js";
 import { wholeLines } from "./interrupted.js";
-import { pipelineText, tinyModel } from "./tiny.js";
+import { pipelineText, smallSft, tinyModel } from "./tiny.js";
 
 let dir: string;
 beforeAll(async () => {
@@ -21,14 +21,6 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-const sft = (more: object = {}) => ({
-	name: "sft",
-	type: "sft",
-	data: [{ path: "rows.jsonl" }],
-	lora: { r: 2 },
-	max_steps: 3,
-	...more,
-});
 const json = (...parts: string[]) => JSON.parse(readFileSync(join(...parts), "utf8"));
 const silent = { update() {}, message() {}, end() {} };
 
@@ -88,7 +80,7 @@ describe("the heartbeat", () => {
 describe("log.jsonl", () => {
 	it("holds messages, stages and progress of every process that worked in the folder", async () => {
 		const out = join(dir, "logged");
-		const pipeline = parsePipeline(pipelineText([sft()]), join(dir, "p.yaml"));
+		const pipeline = parsePipeline(pipelineText([smallSft()]), join(dir, "p.yaml"));
 		await runPipeline(pipeline, { out, progress: silent });
 		const first = wholeLines(join(out, "log.jsonl"));
 		for (const line of first) {
@@ -121,7 +113,7 @@ describe("log.jsonl", () => {
 
 	it("names what stopped a run, and so does status.json", async () => {
 		const out = join(dir, "failed");
-		const pipeline = parsePipeline(pipelineText([sft({ data: [{ path: "gone.jsonl" }] })]), join(dir, "p.yaml"));
+		const pipeline = parsePipeline(pipelineText([smallSft({ data: [{ path: "gone.jsonl" }] })]), join(dir, "p.yaml"));
 		await expect(runPipeline(pipeline, { out, progress: silent })).rejects.toMatchObject({ code: "E_NOT_FOUND" });
 		expect(wholeLines(join(out, "log.jsonl")).at(-1)).toMatchObject({
 			level: "error",
@@ -148,9 +140,40 @@ describe("log.jsonl", () => {
 		expect(readLog(path, end)).toEqual({ lines: [], end: 0 });
 	});
 
+	it("begins a new file where one is full, keeps so many older ones, and says which lines are gone; a reader misses none", async () => {
+		const path = join(dir, "rotated", "log.jsonl");
+		mkdirSync(join(dir, "rotated"));
+		const log = await RunLog.open(path, { mostBytes: 2000, olderFiles: 2 });
+		const told: string[] = [];
+		let at = 0;
+		for (let i = 0; i < 100; i++) {
+			log.progress.message(`line ${i}`);
+			if (i % 3 > 0) continue;
+			const { lines: read, end } = readLog(path, at);
+			at = end;
+			told.push(...read.map(({ msg }) => msg));
+		}
+		told.push(...readLog(path, at).lines.map(({ msg }) => msg));
+		log.close();
+		expect(told.filter((msg) => msg.startsWith("line"))).toEqual(Array.from({ length: 100 }, (_, i) => `line ${i}`));
+		expect(readdirSync(join(dir, "rotated")).sort()).toEqual(["log.1.jsonl", "log.2.jsonl", "log.jsonl"]);
+		const kept = ["log.2.jsonl", "log.1.jsonl", "log.jsonl"].map((name) => wholeLines(join(dir, "rotated", name)));
+		for (const name of ["log.1.jsonl", "log.2.jsonl"])
+			expect(statSync(join(dir, "rotated", name)).size).toBeLessThanOrEqual(2000);
+		const numbers = kept.flat().flatMap(({ msg }) => (String(msg).startsWith("line") ? [Number(String(msg).slice(5))] : []));
+		expect(numbers).toEqual(Array.from({ length: numbers.length }, (_, i) => 100 - numbers.length + i));
+		expect(kept[2]![0]).toMatchObject({
+			event: "log rotated",
+			before: "log.1.jsonl",
+			deleted: "log.2.jsonl",
+			msg: "log: the lines before are in log.1.jsonl; what was in log.2.jsonl is deleted",
+		});
+		expect(told[told.indexOf("log: the lines before are in log.1.jsonl") - 1]).toMatch(/^line \d+$/);
+	});
+
 	it("that cannot be opened disturbs nothing", async () => {
 		mkdirSync(join(dir, "unlogged", "log.jsonl"), { recursive: true });
-		const pipeline = parsePipeline(pipelineText([sft()]), join(dir, "p.yaml"));
+		const pipeline = parsePipeline(pipelineText([smallSft()]), join(dir, "p.yaml"));
 		const messages: string[] = [];
 		const progress = { ...silent, message: (line: string) => void messages.push(line) };
 		const result = await runPipeline(pipeline, { out: join(dir, "unlogged"), progress });
@@ -166,7 +189,7 @@ describe("log.jsonl", () => {
 			const full = line.repeat(Math.floor(most / line.length));
 			const out = join(dir, "full");
 			put(join(out, "log.jsonl"), full);
-			const file = put(join(dir, "full.yaml"), pipelineText([sft()]));
+			const file = put(join(dir, "full.yaml"), pipelineText([smallSft()]));
 			const prefix = ["prlimit", `--fsize=${most}`];
 			const { status, stdout, stderr } = await fintune(["run", file, "--out", out], { prefix });
 			expect(status, stderr).toBe(0);
@@ -192,7 +215,7 @@ describe("log.jsonl", () => {
 
 describe("fintune run without a terminal", () => {
 	it("writes one JSON document a line to stderr, no escape sequence, and the result alone to stdout", async () => {
-		const file = put(join(dir, "cron.yaml"), pipelineText([sft()]));
+		const file = put(join(dir, "cron.yaml"), pipelineText([smallSft()]));
 		const args = ["run", file, "--out", join(dir, "cron")];
 		const { status, stdout, stderr } = await fintune(args, { env: { NO_COLOR: "", FINTUNE_LOG: "" } });
 		expect(status, stderr).toBe(0);
@@ -213,7 +236,10 @@ describe("fintune run without a terminal", () => {
 	});
 
 	it("ends with a line of text where it fails: for the person who has to act", async () => {
-		const file = put(join(dir, "fails.yaml"), pipelineText([sft(), sft({ name: "second", data: [{ path: "gone.jsonl" }] })]));
+		const file = put(
+			join(dir, "fails.yaml"),
+			pipelineText([smallSft(), smallSft({ name: "second", data: [{ path: "gone.jsonl" }] })]),
+		);
 		const args = ["run", file, "--out", join(dir, "fails")];
 		const { status, stderr } = await fintune(args, { env: { FINTUNE_LOG: "" } });
 		expect(status).toBe(66);

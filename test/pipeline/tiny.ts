@@ -76,6 +76,16 @@ export function tinyTaskData(dir: string): string {
 	return dir;
 }
 
+/** A stage that trains an adapter on `rows.jsonl` beside the pipeline file, in three steps. */
+export const smallSft = (more: object = {}): Record<string, unknown> => ({
+	name: "sft",
+	type: "sft",
+	data: [{ path: "rows.jsonl" }],
+	lora: { r: 2 },
+	max_steps: 3,
+	...more,
+});
+
 /** A pipeline file beside the folders `model` and `data` of the tiny model and its task set. */
 export const pipelineText = (stages: readonly object[], more: object = {}): string =>
 	stringify({ name: "small", model: "model", device: "cpu", dtype: "f32", threads: 1, data_dir: "data", ...more, stages });

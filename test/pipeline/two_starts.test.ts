@@ -7,7 +7,7 @@ import { stringify } from "yaml";
 import { PhiloxStream } from "../../src/philox.js";
 import { type Finished, fintune, lines, put } from "../cli/cli.js";
 import { wholeLines } from "./interrupted.js";
-import { tinyModel } from "./tiny.js";
+import { smallSft, tinyModel } from "./tiny.js";
 
 /** The soak tier (test/soak/two_starts.mjs) asks for more. */
 const starts = Number(process.env.FINTUNE_SOAK_STARTS ?? 8);
@@ -22,7 +22,7 @@ beforeAll(async () => {
 	dir = mkdtempSync(join(tmpdir(), "fintune-two-"));
 	await tinyModel(join(dir, "model"));
 	put(join(dir, "rows.jsonl"), lines([{ prompt: "Row 1:", completion: " yes" }]));
-	const stage = { name: "sft", type: "sft", data: [{ path: "rows.jsonl" }], lora: { r: 2 }, max_steps: 400, save_steps: 50 };
+	const stage = smallSft({ max_steps: 400, save_steps: 50 });
 	pipeline = put(
 		join(dir, "p.yaml"),
 		stringify({ name: "small", model: "model", device: "cpu", dtype: "f32", threads: 1, stages: [stage] }),

@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import { devices } from "../../src/engine/device.js";
 import { kernels } from "../../src/engine/kernels.js";
 import { type Model, openModel } from "../../src/engine/model.js";
-import type { DtypeName, StepResult } from "../../src/engine/types.js";
+import type { DtypeName, GenerateStatistics, StepResult } from "../../src/engine/types.js";
 import {
 	allSameBits,
 	caseNames,
@@ -144,6 +144,46 @@ describe.skipIf(!has).each(caseNames)("%s on device simt", (name) => {
 			const [alone] = await model.generate([{ inputIds: (file.greedy[0] as { prompt: number[] }).prompt }], options);
 			expect([...(alone?.outputIds ?? [])]).toEqual([...(found[0]?.outputIds ?? [])]);
 		});
+	});
+
+	test("recorded steps change no token in f32, bf16 and fp16, with any schedule", async () => {
+		const rows = [3, 5, 2, 70, 4].map((n, stream) => ({
+			inputIds: Array.from({ length: n }, (_, t) => (t * 29 + stream * 7 + 3) % 300),
+			stream,
+		}));
+		const often = Array.from({ length: 75 }, (_, i) => 4 * i);
+		for (const dtype of ["f32", "bf16", "fp16"] as const) {
+			await using(["lora/adapter"], dtype, async (model) => {
+				const run = async (seed: number, recording: boolean, maxBatch: number, stopIds: number[]) => {
+					kernels.simt?.setSeed(seed);
+					let statistics: GenerateStatistics | undefined;
+					const sampling = { maxNewTokens: 4, temperature: 1.5, repetitionPenalty: 1.2, stopIds };
+					const options = { ...sampling, recording, maxBatch, prefillTokens: 10 };
+					const found = await model.generate(rows, options, { onStatistics: (s) => (statistics = s) });
+					return { ids: found.map((g) => [...g.outputIds]), ...(statistics as GenerateStatistics) };
+				};
+				if (dtype === "f32") {
+					// Row by row: the long prompt makes the model's memory grow, and the step is recorded once more.
+					const first = await run(1, true, 1, []);
+					const second = await run(2, true, 1, []);
+					expect([first, second].map((r) => [r.decodeSteps, r.replayedSteps])).toEqual([
+						[15, 13],
+						[15, 14],
+					]);
+					const together = await run(3, false, 5, []);
+					expect(together).toMatchObject({ ids: first.ids, decodeSteps: 3, replayedSteps: 0 });
+					expect(second.ids).toEqual(first.ids);
+					expect(together.decodeLaunches * 5).toBe(first.decodeLaunches);
+				}
+				// Rows enter and leave at different times: sizes come, go and come back.
+				const plain = await run(4, false, 3, often);
+				const recorded = await run(5, true, 3, often);
+				const { ids, decodeSteps, decodeLaunches } = plain;
+				expect(recorded, dtype).toMatchObject({ ids, decodeSteps, decodeLaunches });
+				expect(new Set(ids.map(({ length }) => length)).size).toBeGreaterThan(1);
+				expect(recorded.replayedSteps).toBeGreaterThan(0);
+			});
+		}
 	});
 
 	test("prefix sharing changes no token in f32, bf16 and fp16, with any schedule", async () => {

@@ -1,8 +1,11 @@
 /**
  * The mutation test of CUDA kernels: every barrier, sync, wait and swizzle must be needed. Each is switched
- * off in turn, and the op's own checks must then fail, with some schedule.
+ * off in turn, and the op's own checks must then fail, with some schedule. Where FINTUNE_MUTATIONS names a file, each
+ * site's row is added to it, for the table of all kernels (scripts/mutations.mjs).
  * @module
  */
+import { appendFileSync } from "node:fs";
+import { relative } from "node:path";
 import { expect } from "vitest";
 import { kernels, type Simt, type SimtSite } from "../../src/engine/kernels.js";
 
@@ -16,6 +19,9 @@ interface Row {
 	site: SimtSite;
 	/** How many schedules were tried until one failed; undefined: none did. */
 	tries: number | undefined;
+	/** The schedule that failed. */
+	seed?: number;
+	mode?: (typeof modes)[number];
 	/** The first line of the failure. */
 	message: string;
 }
@@ -44,6 +50,7 @@ export function expectEverySiteNeeded(check: () => void, options: SiteOptions = 
 	const rows = visited.map((site) => withoutSite(simt, site, check, seeds));
 	schedule(simt, 0, "random");
 	check(); // nothing is left broken
+	record(rows, options.capability ?? 80);
 	const table = format(rows);
 	if (process.env.FINTUNE_SHOW_SITES) console.info(table);
 	expect(
@@ -68,7 +75,7 @@ function withoutSite(simt: Simt, site: SimtSite, check: () => void, seeds: numbe
 				try {
 					check();
 				} catch (error) {
-					return { site, tries, message: ((error as Error).message.split("\n")[0] ?? "").slice(0, 150) };
+					return { site, tries, seed, mode, message: ((error as Error).message.split("\n")[0] ?? "").slice(0, 150) };
 				}
 			}
 		}
@@ -76,6 +83,18 @@ function withoutSite(simt: Simt, site: SimtSite, check: () => void, seeds: numbe
 	} finally {
 		simt.enableAll();
 	}
+}
+
+function record(rows: readonly Row[], capability: number): void {
+	const file = process.env.FINTUNE_MUTATIONS;
+	if (!file) return;
+	const { testPath = "", currentTestName = "" } = expect.getState();
+	const test = `${relative(process.cwd(), testPath)} > ${currentTestName}`;
+	const lines = rows.map(({ site, tries = null, seed, mode, message }) => {
+		const { file, line, kind } = site;
+		return `${JSON.stringify({ file, line, kind, test, capability, tries, seed, mode, failure: message })}\n`;
+	});
+	appendFileSync(file, lines.join(""));
 }
 
 function format(rows: readonly Row[]): string {

@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Trainer } from "../../src/engine/trainer.js";
 import type { NamedTensor, OptimizerState, StepOptions, TrainingBatch } from "../../src/engine/types.js";
 import { FintuneError } from "../../src/errors.js";
@@ -12,6 +12,19 @@ import { waitForRoom } from "../../src/stages/disk.js";
 import { Guards } from "../../src/stages/guards.js";
 import { stageSchema, type TrainingConfig } from "../../src/stages/schema.js";
 import { trainLoop } from "../../src/stages/train_loop.js";
+
+/** Stands in for /proc: megabytes that the host has left; undefined: the host's own. */
+let hostMegabytes: (() => number) | undefined;
+vi.mock("../../src/engine/cgroup.js", async (original) => {
+	const real = await original<typeof import("../../src/engine/cgroup.js")>();
+	const readText = (path: string): string | undefined => {
+		if (hostMegabytes === undefined) return real.readText(path);
+		return path === "/proc/meminfo"
+			? `MemTotal: 16000000 kB\nMemAvailable: ${Math.round((hostMegabytes() * 1e6) / 1024)} kB\n`
+			: undefined;
+	};
+	return { ...real, readText };
+});
 
 let dir: string;
 let count = 0;
@@ -81,6 +94,8 @@ interface How {
 	memory?: number;
 	microBatchTokens?: number;
 	folder?: string;
+	/** Called where a loop gives memory back; absent: a GPU's. */
+	releaseMemory?: () => void;
 	/** The run ends when this step is reported. */
 	dieAt?: number;
 	/** By steps done before: above this learning rate the next one's loss is not finite. */
@@ -123,10 +138,16 @@ async function train(losses: readonly number[], guards: Partial<GuardConfig>, ho
 		},
 		microBatchTokens: how.microBatchTokens ?? 1000,
 		checkpoints,
+		checkpointBytes: 12,
+		...(how.releaseMemory ? { releaseMemory: how.releaseMemory } : {}),
 		...(resume ? { resume: resume.checkpoint } : {}),
 	});
 	return { result, trainer, events: events.filter(({ event }) => event !== "checkpoint"), told };
 }
+
+/** The step of a run's newest checkpoint. */
+const newestStep = async (folder: string): Promise<number | undefined> =>
+	(await new Checkpoints(join(folder, "checkpoints"), "work", {} as never, 2, () => {}).newest())?.checkpoint.state.step;
 
 const calm = (n: number): number[] => Array.from({ length: n }, (_, i) => 1 + 0.01 * (i % 5));
 
@@ -232,6 +253,63 @@ test("where memory falls short, micro-batches shrink down to the longest row, an
 		["memory short", 1],
 	]);
 	await expect(train(calm(8), {}, { more, memory: 5, microBatchTokens: 80 })).rejects.toMatchObject({ code: "E_OUT_OF_MEMORY" });
+});
+
+describe("a host whose memory runs short", () => {
+	afterEach(() => {
+		hostMegabytes = undefined;
+	});
+	const more = { batch_size: 8, save_minutes: 0 };
+
+	test("gets smaller micro-batches first; with enough again the run goes on", async () => {
+		let released = 0;
+		hostMegabytes = () => [200, 255][released] ?? 300;
+		const run = await train(calm(64), {}, { more, microBatchTokens: 80, releaseMemory: () => void released++ });
+		expect(released).toBe(2);
+		expect(run.trainer.seen.map(({ microBatches }) => microBatches)).toEqual([2, 4, 4, 4, 4, 4, 4, 4]);
+		expect(run.events.map(({ event, step }) => [event, step])).toEqual([
+			["memory short", 1],
+			["memory short", 2],
+		]);
+		expect(run.told[0]).toMatch(
+			/memory short: 190.7 MiB of the host's memory are left, 244.1 MiB .* 80 becomes 40, bits may differ/,
+		);
+	});
+
+	test("then stops the run with a checkpoint and status 75; the next start goes on from there to the same end", async () => {
+		const folder = mkdtempSync(join(dir, "short-"));
+		let looked = 0;
+		hostMegabytes = () => (++looked < 4 ? 300 : 100);
+		const how = { more, microBatchTokens: 20, folder, releaseMemory() {} };
+		const stopped = train(calm(64), {}, how);
+		await expect(stopped).rejects.toMatchObject({ code: "E_MEMORY_SHORT", exitStatus: 75 });
+		await expect(stopped).rejects.toThrow(/expected 244.1 MiB free, found 95.4 MiB.*goes on where it was/s);
+		expect((await newestStep(folder)) ?? 0).toBeGreaterThan(2);
+		hostMegabytes = undefined;
+		const { result, trainer } = await train(calm(64), {}, how);
+		expect(trainer.steps).toBe(8);
+		expect(result.rows.map(({ loss }) => loss)).toEqual(
+			(await train(calm(64), {}, { more })).result.rows.map(({ loss }) => loss),
+		);
+	});
+
+	test("a GPU's micro-batches stay, and with enough on the host so does everything", async () => {
+		hostMegabytes = () => 100;
+		await expect(train(calm(16), {}, { more, microBatchTokens: 80 })).rejects.toMatchObject({ code: "E_MEMORY_SHORT" });
+		hostMegabytes = () => 300;
+		expect((await train(calm(16), {}, { more, releaseMemory: expect.unreachable })).events).toEqual([]);
+	});
+
+	test("does as the policy and its limit say", async () => {
+		hostMegabytes = () => 100;
+		const how = () => ({ more, microBatchTokens: 40, releaseMemory() {} });
+		expect((await train(calm(32), { low_memory: "ignore" }, how())).events).toEqual([]);
+		const shrunk = await train(calm(32), { low_memory: "shrink" }, how());
+		expect(shrunk.result.report.microBatchTokens).toBe(10);
+		expect(shrunk.events.map(({ event }) => event)).toEqual(["memory short", "memory short"]);
+		expect((await train(calm(32), { low_memory_megabytes: 99 }, how())).events).toEqual([]);
+		await expect(train(calm(64), { low_memory_megabytes: 101 }, how())).rejects.toMatchObject({ code: "E_MEMORY_SHORT" });
+	});
 });
 
 describe("a disk that is nearly full", () => {

@@ -15,6 +15,7 @@ import type { Progress } from "../../report/progress.js";
 import { appendJsonLine } from "../../stages/files.js";
 import { type LoadedPipeline, resolvePath } from "../config.js";
 import { configFile, journalFile, RunFolder } from "../folder.js";
+import { lockName } from "../lock.js";
 import type { KeepConfig, PipelineConfig } from "../schema.js";
 import { Champion, championStack } from "./champion.js";
 import { championOf } from "./promote.js";
@@ -30,7 +31,8 @@ export interface KnownRun {
 	name: string;
 	/** Of the last event in its journal, promotions apart. */
 	time: Date;
-	bytes: number;
+	/** Absent where nobody has asked for it: it takes a look at every file. */
+	bytes?: number;
 	/** Champion links that its journal tells of, absolute. */
 	links: string[];
 	/** The retention that its pipeline asks for. */
@@ -68,33 +70,45 @@ async function knownRun(path: string): Promise<KnownRun | undefined> {
 	const time = Number.isNaN(last.getTime()) ? (await stat(folder.file(journalFile))).mtime : last;
 	const links = events.flatMap((e) => (e.event === "promotion" && typeof e.link === "string" ? [e.link] : []));
 	const { name, keep } = read;
-	return { path, name, time, bytes: await sizeOf(path), links: [...new Set(links)], ...(keep ? { keep } : {}) };
+	return { path, name, time, links: [...new Set(links)], ...(keep ? { keep } : {}) };
 }
 
-async function sizeOf(folder: string): Promise<number> {
+/** The run with its size. */
+async function measured(run: KnownRun): Promise<Required<Pick<KnownRun, "bytes">> & KnownRun> {
+	if (run.bytes !== undefined) return { ...run, bytes: run.bytes };
 	let bytes = 0;
-	for (const name of await readdir(folder, { recursive: true })) bytes += (await lstat(join(folder, name))).size;
-	return bytes;
+	// What a run at work, or another deletion, has taken away meanwhile takes no room.
+	for (const name of await readdir(run.path, { recursive: true }).catch(() => [])) {
+		bytes += await lstat(join(run.path, name)).then(
+			({ size }) => size,
+			() => 0,
+		);
+	}
+	return { ...run, bytes };
 }
 
 /** A run that has to go, and the limit that it is beyond. */
-export interface Doomed {
+export interface Beyond {
 	run: KnownRun;
 	why: string;
 }
 
+export interface Doomed extends Beyond {
+	run: Awaited<ReturnType<typeof measured>>;
+}
+
 /**
  * The runs beyond a limit, oldest first; the newest never is, and protected ones stay besides.
- * @param runs newest first
+ * @param runs newest first; with their sizes where gigabytes are limited
  */
 export function beyond(
 	runs: readonly KnownRun[],
 	keep: KeepConfig,
 	isProtected: (run: KnownRun) => boolean,
 	now: Date,
-): Doomed[] {
-	const doomed: Doomed[] = [];
-	let bytes = runs.reduce((sum, run) => sum + run.bytes, 0);
+): Beyond[] {
+	const doomed: Beyond[] = [];
+	let bytes = runs.reduce((sum, run) => sum + (run.bytes ?? 0), 0);
 	for (let i = runs.length - 1; i > 0; i--) {
 		const run = runs[i]!;
 		const days = (now.getTime() - run.time.getTime()) / 1000 / secondsPerDay;
@@ -108,7 +122,7 @@ export function beyond(
 						: undefined;
 		if (why === undefined || isProtected(run)) continue;
 		doomed.push({ run, why });
-		bytes -= run.bytes;
+		bytes -= run.bytes ?? 0;
 	}
 	return doomed;
 }
@@ -159,20 +173,22 @@ export async function prune(
 			return safe;
 		};
 		const safe = await folders();
-		const real = new Map(await Promise.all(runs.map(async (run) => [run, await realpath(run.path)] as const)));
-		for (const doomed of beyond(runs, keep, (run) => safe.has(real.get(run)!), new Date())) {
+		const sized = keep.gigabytes === undefined ? runs : await Promise.all(runs.map(measured));
+		const real = new Map(await Promise.all(runs.map(async ({ path }) => [path, await realpath(path)] as const)));
+		for (const { run, why } of beyond(sized, keep, ({ path }) => safe.has(real.get(path)!), new Date())) {
+			const doomed: Doomed = { run: await measured(run), why };
 			if (options.dryRun) {
 				pruned.deleted.push(doomed);
 				continue;
 			}
-			const isSafe = async (): Promise<boolean> => (await folders()).has(real.get(doomed.run)!);
+			const isSafe = async (): Promise<boolean> => (await folders()).has(real.get(run.path)!);
 			const because = await remove(folder, doomed, isSafe).catch((error: unknown) => (error as Error).message);
 			if (because === undefined) {
 				pruned.deleted.push(doomed);
-				options.tell(`deleted ${doomed.run.path} (${formatBytes(doomed.run.bytes)}): ${doomed.why}`);
+				options.tell(`deleted ${run.path} (${formatBytes(doomed.run.bytes)}): ${why}`);
 			} else {
 				pruned.left.push({ ...doomed, because });
-				options.tell(`warning: ${doomed.run.path} stays, although ${doomed.why}: ${because}`);
+				options.tell(`warning: ${run.path} stays, although ${why}: ${because}`);
 			}
 		}
 		return pruned;
@@ -183,7 +199,7 @@ export async function prune(
 
 /** @returns why it was not deleted */
 async function remove(folder: string, { run, why }: Doomed, isSafe: () => Promise<boolean>): Promise<string | undefined> {
-	const lock = lockFile(join(run.path, ".lock"));
+	const lock = lockFile(join(run.path, lockName));
 	if (!lock) return "a run goes on in it";
 	try {
 		if (await isSafe()) return "it has become a champion";

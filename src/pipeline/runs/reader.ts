@@ -5,12 +5,12 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { FintuneError } from "../../errors.js";
-import { renderReport } from "../../report/html.js";
 import type { RunReport } from "../../report/types.js";
 import { writeFileWhole } from "../../stages/files.js";
 import { cameToItsEnd } from "../failure.js";
 import { RunFolder, reportFile, type StageRecord } from "../folder.js";
-import { runReport } from "../report.js";
+import { lockName, lockRunFolder } from "../lock.js";
+import { reportPage, runReport } from "../report.js";
 import type { PipelineConfig } from "../schema.js";
 import type { StageSummary } from "../types.js";
 
@@ -43,13 +43,17 @@ export async function verifiedRun(path: string): Promise<{ folder: RunFolder; st
 	return { folder, stages };
 }
 
+interface ReadRun {
+	result: unknown;
+	report: RunReport;
+}
+
 /** A run's result and report. @throws FintuneError E_NOT_FOUND where the folder holds no finished run */
-export async function loadRun(path: string): Promise<{ result: unknown; report: RunReport; writeReport(): Promise<void> }> {
-	const folder = new RunFolder(path);
+async function readRun(folder: RunFolder): Promise<ReadRun> {
 	const result = await folder.result();
 	if (!result) {
 		throw new FintuneError("E_NOT_FOUND", "is no run folder with a result", {
-			where: path,
+			where: folder.path,
 			expected: "a folder that fintune run made, with result.json",
 		});
 	}
@@ -59,6 +63,23 @@ export async function loadRun(path: string): Promise<{ result: unknown; report: 
 		const record = hasRecord(stage) ? await folder.record(stage.name, stage.iteration) : undefined;
 		if (record) records.push(record);
 	}
-	const report = runReport(result, records, config);
-	return { result, report, writeReport: () => writeFileWhole(folder.file(reportFile), renderReport(report)) };
+	return { result, report: runReport(result, records, config) };
+}
+
+/**
+ * Writes report.html again, as a run would: under the folder's lock.
+ * @throws FintuneError E_NOT_FOUND where the folder holds no finished run, E_LOCKED where a run is at work in it
+ */
+export async function rewriteReport(path: string): Promise<ReadRun> {
+	const folder = new RunFolder(path);
+	// Before a lock file is made in a folder that is none of ours.
+	if (!existsSync(folder.file(lockName))) await readRun(folder);
+	const lock = await lockRunFolder(path);
+	try {
+		const run = await readRun(folder);
+		await writeFileWhole(folder.file(reportFile), await reportPage(run.report));
+		return run;
+	} finally {
+		lock.release();
+	}
 }

@@ -1,9 +1,11 @@
 /**
  * RUN/log.jsonl: everything a run says, as log lines for programs. Each process that works in the folder adds its own, with
- * its pid; a line is in the file before the work goes on, so that the last one before a kill is there.
+ * its pid; a line is in the file before the work goes on, so that the last one before a kill is there. A file that is full
+ * becomes log.1.jsonl, that one log.2.jsonl, and so on; the oldest goes, and the first line of the new file says so.
  * @module
  */
-import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, readSync, statSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, readSync, renameSync, statSync, writeSync } from "node:fs";
+import { basename } from "node:path";
 import { createLog, type Log, logProgress } from "../../report/log.js";
 import type { Progress } from "../../report/progress.js";
 import { dropTornLine } from "../../stages/files.js";
@@ -11,6 +13,12 @@ import type { RunEnd } from "../failure.js";
 import { stageLabel } from "../folder.js";
 
 export const logFile = "log.jsonl";
+
+/** How large a file may become, and how many older ones stay: three weeks of training with progress every 10 s. */
+const bounds = { mostBytes: 10e6, olderFiles: 4 };
+
+/** log.1.jsonl is the file before log.jsonl, log.2.jsonl the one before that. */
+const olderLog = (path: string, age: number): string => (age === 0 ? path : path.replace(/\.jsonl$/, `.${age}.jsonl`));
 
 /** How much of the newest lines is kept for those who are told of the run's end. */
 const tailBytes = 10_000;
@@ -22,11 +30,15 @@ export class RunLog {
 	readonly log: Log;
 	/** Messages, and the state of the work at intervals. */
 	readonly progress: Progress;
-	readonly #fd: number | undefined;
+	readonly #path: string;
+	readonly #bounds: typeof bounds;
+	#fd: number | undefined;
 	#tail = "";
 	#failure: Error | undefined;
 
-	private constructor(fd: number | undefined, failure?: Error) {
+	private constructor(path: string, limits: typeof bounds, fd: number | undefined, failure?: Error) {
+		this.#path = path;
+		this.#bounds = limits;
 		this.#fd = fd;
 		this.#failure = failure;
 		this.log = createLog({ write: (line) => this.#write(line) });
@@ -34,12 +46,12 @@ export class RunLog {
 	}
 
 	/** Opens the log to add to it. Where that fails the run goes on without; {@link failure} says why. */
-	static async open(path: string): Promise<RunLog> {
+	static async open(path: string, limits = bounds): Promise<RunLog> {
 		try {
 			await dropTornLine(path);
-			return new RunLog(openSync(path, "a"));
+			return new RunLog(path, limits, openSync(path, "a"));
 		} catch (error) {
-			return new RunLog(undefined, error as Error);
+			return new RunLog(path, limits, undefined, error as Error);
 		}
 	}
 
@@ -82,10 +94,28 @@ export class RunLog {
 		this.#tail = lastLines(`${this.#tail}${line}`);
 		if (this.#fd === undefined) return;
 		try {
+			const { size } = fstatSync(this.#fd);
+			if (size > 0 && size + Buffer.byteLength(line) > this.#bounds.mostBytes) this.#beginNew(this.#fd);
 			appendWhole(this.#fd, line);
 		} catch (error) {
 			this.#failure ??= error as Error;
 		}
+	}
+
+	/** Makes room for a new file under the log's name. */
+	#beginNew(full: number): void {
+		const { olderFiles } = this.#bounds;
+		const oldest = olderLog(this.#path, olderFiles);
+		const deleted = existsSync(oldest) ? basename(oldest) : undefined;
+		// Not there where an attempt before this one has moved it and could make no new one.
+		for (let age = existsSync(this.#path) ? olderFiles - 1 : -1; age >= 0; age--) {
+			if (existsSync(olderLog(this.#path, age))) renameSync(olderLog(this.#path, age), olderLog(this.#path, age + 1));
+		}
+		this.#fd = openSync(this.#path, "a");
+		closeSync(full);
+		const before = basename(olderLog(this.#path, 1));
+		const lost = deleted === undefined ? "" : `; what was in ${deleted} is deleted`;
+		this.log.info({ event: "log rotated", before, deleted }, `log: the lines before are in ${before}${lost}`);
 	}
 }
 
@@ -114,19 +144,27 @@ export interface LogLine {
 }
 
 /**
- * The whole lines of a log from an offset on; a log that is shorter by now is read from its beginning.
+ * The whole lines of a log from an offset on. A log that is shorter by now has given its name to a new one: the rest of it
+ * is read, and the new one from its beginning.
  * @returns the lines, and the offset behind the last of them
  */
 export function readLog(path: string, from: number): { lines: LogLine[]; end: number } {
+	if (sizeOf(path) >= from) return linesFrom(path, from);
+	const rest = linesFrom(olderLog(path, 1), from).lines;
+	const { lines, end } = linesFrom(path, 0);
+	return { lines: [...rest, ...lines], end };
+}
+
+const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+
+/** None where there is no such file, or where it ends before. */
+function linesFrom(path: string, from: number): { lines: LogLine[]; end: number } {
 	let bytes: Buffer;
 	try {
 		const fd = openSync(path, "r");
 		try {
-			const { size } = fstatSync(fd);
-			const start = from > size ? 0 : from;
-			bytes = Buffer.alloc(size - start);
-			bytes = bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, start));
-			from = start;
+			bytes = Buffer.alloc(Math.max(0, fstatSync(fd).size - from));
+			bytes = bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, from));
 		} finally {
 			closeSync(fd);
 		}
@@ -140,8 +178,7 @@ export function readLog(path: string, from: number): { lines: LogLine[]; end: nu
 
 /** The newest lines of a log. */
 export function readLogTail(path: string, size = 65_536): LogLine[] {
-	const all = existsSync(path) ? statSync(path).size : 0;
-	return readLog(path, Math.max(0, all - size)).lines;
+	return readLog(path, Math.max(0, sizeOf(path) - size)).lines;
 }
 
 /** What is not a log line, such as the rest of one that the offset cut, is passed over. */
