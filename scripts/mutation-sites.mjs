@@ -1,6 +1,6 @@
 /**
  * The sites of the CUDA kernels as their sources have them: each barrier, sync, wait and swizzle that a test can switch off
- * (native/cuda/gpu.h), by file and line.
+ * (native/cuda/gpu.h, wgmma.h), by file and line.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -36,10 +36,11 @@ export function sitesOf(text, macros) {
 
 /** All sites of native/cuda below `root`: {file, line, last, kind}, `file` without folders, as the executor reports it. */
 export function sourceSites(root) {
-	const macros = siteMacros(readFileSync(join(root, "native", "simt", "simt.h"), "utf8"));
+	const macros = ["simt.h", "wgmma.h"].flatMap((name) => siteMacros(readFileSync(join(root, "native", "simt", name), "utf8")));
 	const folder = join(root, "native", "cuda");
-	// The two headers that define and describe them.
-	const files = readdirSync(folder).filter((name) => /\.(cu|cuh|h)$/.test(name) && !["ptx.h", "gpu.h"].includes(name));
+	// The headers that define and describe them.
+	const headers = ["ptx.h", "gpu.h", "wgmma.h", "wgmma_ptx.h"];
+	const files = readdirSync(folder).filter((name) => /\.(cu|cuh|h)$/.test(name) && !headers.includes(name));
 	return files
 		.sort()
 		.flatMap((file) => sitesOf(readFileSync(join(folder, file), "utf8"), macros).map((site) => ({ file, ...site })));

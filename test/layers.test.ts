@@ -146,6 +146,11 @@ describe("native", () => {
 		generate: ["train", "model", "ops", "core"],
 		addon: ["generate", "train", "model", "ops", "cpu", "cuda", "simt", "core"],
 	};
+	/** In test builds the names that kernels are written with are the executor's. */
+	const doors: Record<string, string> = {
+		"native/cuda/gpu.h": '"simt/simt.h"',
+		"native/cuda/wgmma.h": '"simt/wgmma.h"',
+	};
 	const files = sourceFiles(["native"], /\.(h|cc|cu|cuh|inc)$/);
 	const texts = new Map(files.map((file) => [file, readText(file)] as const));
 	const includes: Import[] = files.flatMap((file) => {
@@ -190,8 +195,7 @@ describe("native", () => {
 		const rule = ({ file, target }: Import): string | undefined => {
 			const to = own(target);
 			if (to === undefined || to === folder(file)) return undefined;
-			// In test builds the names that kernels are written with are the executor's.
-			if (file === "native/cuda/gpu.h" && target === '"simt/simt.h"') return undefined;
+			if (doors[file] === target) return undefined;
 			if (!(to in allowed)) return 'write the path from native/, as in "core/error.h"';
 			return allowed[folder(file)]?.includes(to)
 				? undefined

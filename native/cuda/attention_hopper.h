@@ -1,5 +1,5 @@
-// The launchers of the forward pass on warpgroups of sm_90a, in builds that have it (FINTUNE_SM90A). Kept from
-// attention.cuh, so that only what uses it is compiled anew when it changes.
+// The launchers of the forward pass on warpgroups of sm_90a, in builds that have it (FINTUNE_SM90A). Kept
+// from attention.cuh, so that only what uses it is compiled anew when it changes.
 #pragma once
 
 #include "cuda/attention.cuh"

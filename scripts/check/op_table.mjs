@@ -82,14 +82,6 @@ function attentionRun(door, s, x, backward) {
 
 const withScale = (s) => ({ ...s, scale: 1 / Math.sqrt(s.dim) });
 
-const attentionForward = {
-	shapes: attentionShapes,
-	real: realAttention,
-	inputs: attentionInputs,
-	plain: (s, x, r, operand) => plain.attention(x.q, x.k, x.v, withScale(s), r, operand),
-	results: { y: { act: true }, lse: {} },
-};
-
 const linearInputs = (s, draw) => ({
 	x: draw.values(s.rows * s.inputs),
 	w: draw.values(s.outputs * s.inputs, 0.2),
@@ -244,17 +236,16 @@ export const opTable = [
 		},
 		results: { forward: { act: true }, back: { act: true } },
 	},
-	{
-		...attentionForward,
-		name: "attention_forward",
-		run: (door, s, x) => door.kernels.withHopper(false, () => attentionRun(door, s, x, false)),
-	},
-	{
-		...attentionForward,
-		name: "attention_forward_hopper",
-		hopper: true,
-		run: (door, s, x) => door.kernels.withHopper(true, () => attentionRun(door, s, x, false)),
-	},
+	...[false, true].map((hopper) => ({
+		name: hopper ? "attention_forward_hopper" : "attention_forward",
+		hopper,
+		shapes: attentionShapes,
+		real: realAttention,
+		inputs: attentionInputs,
+		run: (door, s, x) => door.kernels.withHopper(hopper, () => attentionRun(door, s, x, false)),
+		plain: (s, x, r, operand) => plain.attention(x.q, x.k, x.v, withScale(s), r, operand),
+		results: { y: { act: true }, lse: {} },
+	})),
 	{
 		name: "attention_backward",
 		shapes: attentionShapes,

@@ -182,7 +182,7 @@ describe.skipIf(!simt)("attention on warpgroups", () => {
 	it.each([
 		[64, [330]],
 		[128, [300]],
-	] as const)("needs every barrier, fence, wait and swizzle: heads of %i", (dim, lengths) => {
+	] as const)("needs every synchronisation and swizzle: heads of %i", (dim, lengths) => {
 		const s = { lengths, heads: 1, kvHeads: 1, dim, scale: 1 / Math.sqrt(dim) };
 		const x = inputs(s, "bf16");
 		const want = attention(x.q, x.k, x.v, s);

@@ -64,7 +64,7 @@ describe("the script", () => {
 		expect(new Set(kinds)).toEqual(new Set(["op", "golden", "repeat", "bench"]));
 		const ops = new Set(document.records.filter((r: { check: string }) => r.check === "op").map((r: { op: string }) => r.op));
 		expect(ops.size).toBe(
-			opTable.filter((op: { shapes: unknown[]; hopper?: true }) => op.shapes.length > 0 && !op.hopper).length,
+			opTable.filter((op: { shapes: unknown[]; hopper?: boolean }) => op.shapes.length > 0 && !op.hopper).length,
 		);
 		const goldens = document.records.filter((r: { check: string }) => r.check === "golden");
 		expect(new Set(goldens.map((r: { case: string }) => r.case)).size).toBe(11);
