@@ -73,7 +73,7 @@ class RollBack extends Error {}
 /**
  * Runs the loop; metrics.jsonl and TensorBoard events grow in the stage's folder as it goes. The trainer then holds the
  * kept parameters.
- * @throws FintuneError E_ABORTED once the context's signal has fired, after a checkpoint was saved
+ * @throws FintuneError E_ABORTED once the context's signal has fired, E_MEMORY_SHORT; after a checkpoint was saved
  */
 export async function trainLoop<Item>(options: LoopOptions<Item>): Promise<LoopResult> {
 	const loop = new Loop(options);
