@@ -86,7 +86,7 @@ void warpgroup_forward_kernel(Forward op) {
   constexpr int kKeys = Tile::kKeys, kDim = Tile::kDim;
   const Shape& shape = op.shape;
   const int head = gpu::block_x() % shape.heads;
-  const Work work = find_work(shape.sequences, Side::Queries, Tile::kQueries, gpu::block_x() / shape.heads);
+  const Work work = find_wanted(op, Tile::kQueries, gpu::block_x() / shape.heads);
   if (work.tile < 0) return;
   const int first = work.tile * Tile::kQueries;
   const auto tiles_before = [&](int row) { return (gpu::min(work.length, row) + kKeys - 1) / kKeys; };

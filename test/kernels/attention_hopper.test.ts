@@ -22,7 +22,12 @@ const visits = (): number =>
 	(simt?.sites() ?? []).filter(({ file }) => file === "attention_hopper.cuh").reduce((sum, site) => sum + site.visits, 0);
 
 /** The forward pass alone. */
-function forward(s: AttentionShape, x: ReturnType<typeof inputs>, dtype: Half): { y: Float32Array; lse: Float32Array } {
+function forward(
+	s: AttentionShape,
+	x: ReturnType<typeof inputs>,
+	dtype: Half,
+	wantedFrom?: readonly number[],
+): { y: Float32Array; lse: Float32Array } {
 	kernels.setDevice("simt");
 	const put = (heads: number, values?: Float32Array) =>
 		kernels.tensor([tokensOf(s), heads * s.dim], values, { dtype, guard: true });
@@ -33,6 +38,7 @@ function forward(s: AttentionShape, x: ReturnType<typeof inputs>, dtype: Half): 
 		scale: s.scale,
 		compute: dtype,
 		y: put(s.heads),
+		...(wantedFrom && { wantedFrom: kernels.tensor([wantedFrom.length], Int32Array.from(wantedFrom)) }),
 	};
 	const out = kernels.attention(put(s.heads, x.q), put(s.kvHeads, x.k), put(s.kvHeads, x.v), options);
 	return { y: out.y.toFloat32Array(), lse: out.lse.toFloat32Array() };
@@ -63,6 +69,23 @@ describe.skipIf(!simt)("attention on warpgroups", () => {
 		for (const capability of [80, 100, 120]) {
 			simt?.setCapability(capability);
 			expect(visited(64), `sm_${capability}`).toBe(false);
+		}
+	});
+
+	it("computes no tile of which no row is wanted", () => {
+		const s = { lengths: [200, 40], heads: 1, kvHeads: 1, dim: 64, scale: 0.2 };
+		const x = inputs(s, "bf16");
+		const { y } = forward(s, x, "bf16");
+		const some = forward(s, x, "bf16", [193, 5]).y;
+		// Tiles are 128 or 192 queries; outputs were 0 before.
+		expect(y.subarray(0, 128 * 64).some((value) => value !== 0)).toBe(true);
+		expect(some.subarray(0, 128 * 64).every((value) => value === 0)).toBe(true);
+		for (const [first, last] of [
+			[193, 200],
+			[205, 240],
+		] as const) {
+			const rows = (of: Float32Array) => of.slice(first * 64, last * 64);
+			expect(bitsEqual(rows(some), rows(y)), `rows ${first} .. ${last}`).toBe(true);
 		}
 	});
 
