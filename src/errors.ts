@@ -133,6 +133,10 @@ export class FintuneErrors extends FintuneError {
 	}
 }
 
+/** Whether a run ends with this to go on later: it was told to stop, or stopped in time by itself. */
+export const isStop = (error: unknown): boolean =>
+	error instanceof FintuneError && (error.code === "E_ABORTED" || error.code === "E_MEMORY_SHORT");
+
 const systemCodes: Record<string, { code: ErrorCode; text: string; hint?: string }> = {
 	ENOENT: { code: "E_NOT_FOUND", text: "no such file or folder" },
 	ENOTDIR: { code: "E_NOT_FOUND", text: "a part of the path is not a folder" },

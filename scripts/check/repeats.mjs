@@ -8,7 +8,7 @@ import { repeats } from "../../dist/bench/bits.js";
 import { productDtype, shapeText } from "../../dist/bench/op.js";
 import { benchesOf } from "../../dist/bench/registry.js";
 import { BenchTensors } from "../../dist/bench/tensors.js";
-import { devices } from "../../dist/engine/device.js";
+import { resolveDevice } from "../../dist/engine/device.js";
 import { kernels } from "../../dist/engine/kernels.js";
 import { openModel } from "../../dist/engine/model.js";
 import { cases } from "./goldens.mjs";
@@ -19,7 +19,7 @@ import { cases } from "./goldens.mjs";
  */
 export async function checkRepeats({ device, dtypes, times, model, batch, fixtures, onProgress }) {
 	const records = [];
-	for (const bench of benchesOf(devices().find(({ name }) => name === device))) {
+	for (const bench of benchesOf(resolveDevice(device))) {
 		onProgress?.(bench.name);
 		for (const dtype of bench.dtype ? [bench.dtype] : dtypes) {
 			for (const shape of bench.shapes(model, batch)) {
@@ -41,7 +41,11 @@ export async function checkRepeats({ device, dtypes, times, model, batch, fixtur
 		records.push({ check: "repeat", op: "gradients of a step", shape: cases[0], dtype, times, ok });
 		onProgress?.(`recorded decoding, ${dtype}`);
 		records.push({
-			...{ check: "repeat", op: "recorded decoding", shape: cases[0], dtype, times: 2 },
+			check: "repeat",
+			op: "recorded decoding",
+			shape: cases[0],
+			dtype,
+			times: 2,
 			...(await sameDecoding(device, dtype, join(fixtures, cases[0]))),
 		});
 	}

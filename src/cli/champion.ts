@@ -9,8 +9,7 @@ import { Champion, type ChampionMove } from "../pipeline/champion/champion.js";
 import { findChampion, rollBack, setChampion } from "../pipeline/champion/rollback.js";
 import { formatScore, noValue } from "../report/numbers.js";
 import { formatTable } from "../report/table.js";
-import { localTime } from "./status.js";
-import { printJson, terminalProgress, terminalWidth } from "./terminal.js";
+import { localTime, printJson, terminalProgress, terminalWidth } from "./terminal.js";
 
 interface ChampionFlags {
 	json?: boolean;

@@ -7,8 +7,7 @@ import type { Command } from "commander";
 import { type ListedRun, listRuns } from "../pipeline/runs/list.js";
 import { formatScore, formatSeconds } from "../report/numbers.js";
 import { formatTable } from "../report/table.js";
-import { localTime } from "./status.js";
-import { printJson, terminalWidth } from "./terminal.js";
+import { localTime, printJson, terminalWidth } from "./terminal.js";
 
 export function addRuns(program: Command): Command {
 	return program

@@ -11,7 +11,7 @@ import { progressUpdate } from "../report/log.js";
 import { formatSeconds } from "../report/numbers.js";
 import { progressText } from "../report/progress.js";
 import { formatTable } from "../report/table.js";
-import { printJson, terminalWidth } from "./terminal.js";
+import { localTime, printJson, terminalWidth } from "./terminal.js";
 
 export function addStatus(program: Command): Command {
 	return program
@@ -72,13 +72,4 @@ function stageTable({ stages }: RunState): string {
 		]),
 		terminalWidth(),
 	);
-}
-
-/** 2026-08-21 03:00:12, by this machine's clock. */
-export function localTime(iso: string): string {
-	const date = new Date(iso);
-	if (Number.isNaN(date.getTime())) return iso;
-	const two = (value: number): string => String(value).padStart(2, "0");
-	const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
-	return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":")}`;
 }

@@ -83,3 +83,12 @@ export function stopSignal(): AbortSignal {
 	}
 	return controller.signal;
 }
+
+/** 2026-08-21 03:00:12, by this machine's clock. */
+export function localTime(iso: string): string {
+	const date = new Date(iso);
+	if (Number.isNaN(date.getTime())) return iso;
+	const two = (value: number): string => String(value).padStart(2, "0");
+	const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
+	return `${day} ${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":")}`;
+}

@@ -2,15 +2,14 @@
  * What stops a run, as its files name it.
  * @module
  */
-import { ExitStatus, FintuneError } from "../errors.js";
+import { ExitStatus, FintuneError, isStop } from "../errors.js";
 import type { RunResult } from "./types.js";
 
 /** The error's code; a fault that is not one of ours is E_INTERNAL. */
 export const codeOf = (error: unknown): string => (error instanceof FintuneError ? error.code : "E_INTERNAL");
 
 /** A run that was told to stop, or that stopped in time to go on later, is not one that failed. */
-export const statusOf = (error: unknown): "stopped" | "failed" =>
-	["E_ABORTED", "E_MEMORY_SHORT"].includes(codeOf(error)) ? "stopped" : "failed";
+export const statusOf = (error: unknown): "stopped" | "failed" => (isStop(error) ? "stopped" : "failed");
 
 /** Whether a run came to its end; a gate that was not passed is one, too. */
 export const cameToItsEnd = ({ status }: Pick<RunResult, "status">): boolean => status === "done" || status === "gate_not_passed";

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import type { Trainer } from "../engine/trainer.js";
 import type { NamedTensor, StepResult } from "../engine/types.js";
-import { FintuneError } from "../errors.js";
+import { FintuneError, isStop } from "../errors.js";
 import { mendEventFiles } from "../report/event_files.js";
 import { createEventWriter, type EventWriter } from "../report/tensorboard.js";
 import type { MetricRow, TrainingReport } from "../report/types.js";
@@ -159,7 +159,7 @@ class Loop<Item> {
 				if (this.#saveIsDue()) await this.#save("interval", events);
 			}
 		} catch (error) {
-			if (error instanceof FintuneError && isStop(error)) await this.#save("stopped", events);
+			if (isStop(error)) await this.#save("stopped", events);
 			throw error;
 		} finally {
 			context.progress.end();
@@ -348,7 +348,6 @@ class Loop<Item> {
 		const { step, rows, pending, best, tokens, skipped, rollbacks, lrScale } = this.#state;
 		if (step === this.#saved.step && reason !== "start") return;
 		const { disk_wait_minutes: patience } = config.guards;
-		const parameters = trainer.parameters();
 		if (reason !== "stopped") await waitForRoom(context, 1.1 * checkpointBytes + spareBytes, 60 * patience);
 		const began = context.now();
 		events.flush();
@@ -369,7 +368,7 @@ class Loop<Item> {
 				dropout: { seed: this.#seed, step: step - skipped },
 				schedule: this.#schedule,
 			},
-			parameters,
+			parameters: trainer.parameters(),
 			optimizer: { m, v },
 			...(best.parameters ? { best: best.parameters } : {}),
 		});
@@ -396,9 +395,6 @@ class Loop<Item> {
 		});
 	}
 }
-
-/** What ends a run that goes on later. */
-const isStop = ({ code }: FintuneError): boolean => code === "E_ABORTED" || code === "E_MEMORY_SHORT";
 
 /** Room beside a checkpoint: the journal, metrics, what a stage leaves. */
 const spareBytes = 1 << 20;
