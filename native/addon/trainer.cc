@@ -200,6 +200,7 @@ Napi::Value TrainerWrap::SetParameters(const Napi::CallbackInfo& info) {
     const View& value = trainer()->parameters()[i].value;
     trainer()->model().device().upload(value.data, sources[i].data, value.bytes());
   }
+  trainer()->parameters_written();
   return info.Env().Undefined();
 }
 

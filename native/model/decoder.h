@@ -137,6 +137,7 @@ class Decoder {
   struct Linear {
     std::vector<LoraPair> adapters;
     bool trained = false;  // the last of them is the trained one
+    int64_t room = 0;      // columns of their copies beside the weight
   };
   const Linear& linear(int64_t layer, Site site) const {
     return linears_[static_cast<size_t>(layer * kSites + static_cast<int>(site))];
@@ -145,10 +146,15 @@ class Decoder {
   // The backward pass needs the linear's input.
   bool needs_input(int64_t layer, Site site) const { return everything_ || linear(layer, site).trained; }
   bool needs_input(int64_t layer, std::initializer_list<Site> sites) const;
+  // [tokens, cols], in rows with room for what these linears put behind them (LinearForward::x_room).
+  View roomy(Arena& arena, int64_t layer, std::initializer_list<Site> sites, DType type, int64_t tokens,
+             int64_t cols) const;
+  // u of the trained adapter, as it is kept.
+  View room_for_u(Arena& arena, const Linear& linear, DType type, int64_t tokens) const;
 
   LayerActivations allocate_kept(Arena& arena, int64_t layer, int64_t tokens, DType type,
                                  Recompute mode) const;
-  LayerActivations complete(Arena& arena, int64_t tokens, DType type, LayerActivations kept,
+  LayerActivations complete(Arena& arena, int64_t layer, int64_t tokens, DType type, LayerActivations kept,
                             bool training) const;
   void apply(Exec& exec, int64_t layer, Site site, View x, View y, View u, const LoraDropout* dropout) const;
   void apply_backward(Exec& exec, int64_t layer, Site site, View dy, View x, View u, View dx, bool accumulate,

@@ -293,6 +293,14 @@ StepResult Trainer::step(const std::vector<MicroBatch>& batches, const Objective
     tensors.push_back({p.value.f32(), p.gradient.f32(), p.m, p.v, p.value.count(),
                        static_cast<float>(p.shape.size() == 2 ? options_.weight_decay : 0)});
   }
+  if (adapter_ != nullptr) {
+    size_t i = 0;
+    for (const Adapter::Module& m : adapter_->modules()) {
+      const FactorCopies copies = model_->factor_copies(m);
+      tensors[i++].copy = copies.a;
+      tensors[i++].copy = copies.b;
+    }
+  }
   AdamW op{};
   op.tensors = tensors.data();
   op.count = static_cast<int64_t>(tensors.size());

@@ -70,6 +70,10 @@ class Trainer {
   // Access from outside of a step takes Model::acquire_idle().
   Model& model() { return *model_; }
   const std::vector<TrainedParameter>& parameters() const { return parameters_; }
+  // After parameters were written from outside.
+  void parameters_written() {
+    if (adapter_ != nullptr) model_->copy_factors(*adapter_);
+  }
   int64_t steps() const { return step_; }
   // Bytes of each kind that the steps so far have really taken, at their highest moment.
   MemoryPlan memory() const;

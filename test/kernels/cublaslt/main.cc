@@ -43,7 +43,8 @@ void try_product(CublasLtHandle& handle, void* workspace, Layout layout, DType c
   Matrix b(compute, layout == Layout::NT ? n : k, layout == Layout::NT ? k : n, 2);
   Matrix c(c_type, m, n, 3);
   const Matrix before = c;
-  const DenseProduct p{layout, compute, c_type, m, n, k, a.data(), a.ld, b.data(), b.ld, c.data(), c.ld, accumulate};
+  const float alpha = accumulate ? 1.0f : 0.5f;
+  const DenseProduct p{layout, compute, c_type, m, n, k, a.data(), a.ld, b.data(), b.ld, c.data(), c.ld, accumulate, alpha};
   std::printf("%s, %s to %s%s: ", layout_name(layout), dtype_name(compute), dtype_name(c_type),
               accumulate ? ", added" : "");
   if (!handle.multiply(p, workspace, reinterpret_cast<void*>(0x5EED))) {
@@ -57,7 +58,8 @@ void try_product(CublasLtHandle& handle, void* workspace, Layout layout, DType c
       if (j < n) {
         if (!accumulate) want = 0;
         for (int64_t t = 0; t < k; ++t) {
-          want += (layout == Layout::TN ? a.at(t, i) : a.at(i, t)) * (layout == Layout::NT ? b.at(j, t) : b.at(t, j));
+          want += alpha * (layout == Layout::TN ? a.at(t, i) : a.at(i, t)) *
+                  (layout == Layout::NT ? b.at(j, t) : b.at(t, j));
         }
       }
       wrong += c.at(i, j) != want;
