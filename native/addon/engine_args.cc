@@ -111,6 +111,7 @@ TrainerOptions parse_trainer_options(const Napi::Value& v) {
   }
   t.dropout = o.real("dropout", 0);
   t.seed = o.uint64("seed", 0);
+  t.record = o.flag("recording", true);
   return t;
 }
 

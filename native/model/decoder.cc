@@ -271,6 +271,12 @@ View Decoder::forward(Exec& exec, const PackedBatch& batch, Activations* keep,
   return run_layers(exec, batch, staged, keep, cache);
 }
 
+View Decoder::forward(Exec& exec, const PackedBatch& batch, const StagedBatch& staged,
+                      Activations* keep) const {
+  if (keep != nullptr) keep->staged = staged;
+  return run_layers(exec, batch, staged, keep, nullptr);
+}
+
 View Decoder::decode(Exec& exec, const StagedBatch& staged, int64_t rows, const KvCacheView& cache) const {
   exec.rowwise = true;
   PackedBatch batch;

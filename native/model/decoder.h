@@ -117,12 +117,17 @@ class Decoder {
   // batch computes (prefill). Throws Aborted between layers.
   View forward(Exec& exec, const PackedBatch& batch, Activations* keep, const KvCacheView* cache) const;
 
+  // The same without a cache, for a batch that lies on the device already: of `batch` only the sizes are
+  // looked at, and whether rows is null. Only queues, so that it can be recorded; hold_positions comes first.
+  View forward(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, Activations* keep) const;
+
   // The same for `rows` sequences that have exactly one token each, which follows what its cache holds, by
   // the rowwise products. `staged` lies on the device: ids, positions, store_rows, lengths and page_table
   // (cache.page_table is not looked at). Only queues, so that it can be recorded; hold_positions comes first.
   View decode(Exec& exec, const StagedBatch& staged, int64_t rows, const KvCacheView& cache) const;
   // From now on, tables of RoPE stay where they are as long as positions are below this one.
   void hold_positions(int64_t positions) const { rope_.ensure(positions); }
+  int64_t held_positions() const { return rope_.positions(); }
 
   // Adds the gradients of what trains, given the gradient of what forward returned. Both `dhidden` and the
   // kept activations are consumed.

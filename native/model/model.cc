@@ -84,6 +84,7 @@ void Model::convert(const View& from, const View& to) {
 
 int Model::push_adapter(std::shared_ptr<Adapter> adapter) {
   const int place = stack_.push(std::move(adapter));
+  ++placements_;
   if (device_.is_host() || compute() == DType::F32) return place;
   for (const Adapter::Module& module : stack_.at(place)->modules()) {
     const auto weight = [&]() -> const View& {

@@ -60,6 +60,8 @@ class Model {
   // Puts an adapter on top and returns its place, from the bottom. On a GPU that computes in 16 bits, copies
   // of its factors come to lie beside the weights. The lock must be held, unless the model is a plan.
   int push_adapter(std::shared_ptr<Adapter> adapter);
+  // Adapters that were ever put on top: where this has not changed, no weight has moved.
+  int64_t placements() const { return placements_; }
   void pop_adapter() { stack_.pop(); }  // throws Argument when there is none
   // The factors of an adapter of the stack were written from outside: the copies follow. Under the lock.
   void copy_factors(const Adapter& adapter);
@@ -107,6 +109,7 @@ class Model {
   Weights weights_;
   const bool planned_;
   AdapterStack stack_;
+  int64_t placements_ = 0;
   RopeTables rope_;
   Arena arena_;
   size_t arena_bytes_ = 0;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "model/decoder_parts.h"
 #include "model/staging.h"
 
 namespace fintune {
@@ -122,31 +123,54 @@ Decoder Trainer::decoder() {
 void Trainer::micro_batch(Exec& exec, const Decoder& decoder, const Packed& packed, bool backward,
                           const LoraDropout& dropout, bool weights_known, std::vector<float>* logprobs,
                           std::vector<float>* weights, const Weigh& weigh) {
+  if (!exec.dry) decoder.hold_positions(packed.longest());
   const PackedBatch batch = packed.view();
+  const int64_t rows = batch.outputs();
+  const bool once = backward && weights_known;
+  const PlacedBatch placed = place(exec, packed, once ? weights->data() : nullptr);
+  float* const logprob = room_for(exec, logprobs->data(), rows);
   Activations kept;
   kept.recompute = options_.recompute;
   kept.dropout = dropout;
   LinearLogprob head{};
-  head.hidden = decoder.forward(exec, batch, backward ? &kept : nullptr, nullptr);
-  head.weight = decoder.head();
-  const int64_t rows = batch.outputs();
-  head.targets = staged(exec, packed.targets.data(), rows);
-  float* const logprob = room_for(exec, logprobs->data(), rows);
-  head.logprob = logprob;
-  if (!backward || !weights_known) {
+  const auto forward = [&] {
+    head.hidden = decoder.forward(exec, batch, placed.arrays, backward ? &kept : nullptr);
+    head.weight = decoder.head();
+    head.targets = placed.targets;
+    head.logprob = logprob;
+  };
+  const auto back = [&](const float* row_weights) {
+    head.weights = row_weights;
+    head.dhidden = head.hidden;
+    if (options_.full) head.dweight = gradients_.full.head;
     model_->ops().linear_logprob(exec, head);
+    decoder.backward(exec, batch, kept, head.dhidden, gradients_);
+  };
+  if (once) {
+    const auto work = [&] {
+      forward();
+      back(placed.weights);
+    };
+    // The mask's numbers are arguments of kernels, which a recording would keep.
+    if (exec.dry || exec.device->is_host() || !options_.record || dropout.p > 0) {
+      work();
+    } else {
+      decoder::check_abort(exec);
+      const Recordings::Key key{batch.tokens,      batch.sequences,          rows,
+                                placed.arrays.ids, decoder.held_positions(), model_->placements()};
+      recordings_.run(*exec.device, key, work);
+    }
+    // After the last op of the batch is queued: a device need not pause for it.
     fetch(exec, logprobs->data(), logprob, rows);
-    head.logprob = nullptr;
-    if (!exec.dry && weigh) weigh(*logprobs, weights);
+    return;
   }
-  if (!backward) return;
-  head.weights = staged(exec, weights->data(), rows);
-  head.dhidden = head.hidden;
-  if (options_.full) head.dweight = gradients_.full.head;
+  forward();
   model_->ops().linear_logprob(exec, head);
-  decoder.backward(exec, batch, kept, head.dhidden, gradients_);
-  // After the last op of the batch is queued: a device need not pause for it.
-  if (weights_known) fetch(exec, logprobs->data(), logprob, rows);
+  fetch(exec, logprobs->data(), logprob, rows);
+  if (!backward) return;
+  head.logprob = nullptr;
+  if (!exec.dry && weigh) weigh(*logprobs, weights);
+  back(staged(exec, weights->data(), rows));
 }
 
 std::vector<float> Trainer::logprobs_of(const Decoder& decoder, const Packed& packed,

@@ -11,6 +11,7 @@
 #include "train/batch.h"
 #include "train/loss_scale.h"
 #include "train/objective.h"
+#include "train/recordings.h"
 
 namespace fintune {
 
@@ -22,6 +23,7 @@ struct TrainerOptions {
   Recompute recompute = Recompute::None;
   float dropout = 0;  // on the input of the trained adapter's A
   uint64_t seed = 0;
+  bool record = true;  // micro-batches of the same sizes are recorded, where the device can (Recordings)
 };
 
 struct StepResult {
@@ -78,6 +80,8 @@ class Trainer {
   // Bytes of each kind that the steps so far have really taken, at their highest moment.
   MemoryPlan memory() const;
   void set_steps(int64_t n) { step_ = n; }
+  // Micro-batches so far that were replayed.
+  int64_t replayed() const { return recordings_.replayed(); }
   LossScale& loss_scale() { return loss_scale_; }
 
   // Peak bytes of a step whose largest micro-batch has these sequence lengths and this many supervised
@@ -116,6 +120,7 @@ class Trainer {
   Buffer gradient_memory_, m_memory_, v_memory_;
   int64_t step_ = 0;
   LossScale loss_scale_;
+  Recordings recordings_;
 };
 
 }  // namespace fintune

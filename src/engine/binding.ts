@@ -130,6 +130,8 @@ export interface NativeTrainerInit {
 	/** LoRA dropout of the trained adapter. */
 	dropout: number;
 	seed: number;
+	/** Micro-batches of the same sizes are recorded on a GPU. */
+	recording: boolean;
 }
 
 export interface NativeStepResult {
@@ -187,6 +189,8 @@ export interface NativeTrainer {
 	parameters(): NativeParameter[];
 	/** Bytes by kind that the steps so far have really taken, at their highest moment. */
 	memory(): NativeMemoryPlan;
+	/** Micro-batches so far that were replayed from a recording. */
+	replayed(): number;
 	setParameters(parameters: NativeParameter[]): void;
 	/** Optimiser state: step count and moments, same order as parameters(). */
 	optimizerState(): NativeOptimizerState;
