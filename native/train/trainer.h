@@ -11,7 +11,7 @@
 #include "train/batch.h"
 #include "train/loss_scale.h"
 #include "train/objective.h"
-#include "train/recordings.h"
+#include "train/pass.h"
 
 namespace fintune {
 
@@ -81,7 +81,7 @@ class Trainer {
   MemoryPlan memory() const;
   void set_steps(int64_t n) { step_ = n; }
   // Micro-batches so far that were replayed.
-  int64_t replayed() const { return recordings_.replayed(); }
+  int64_t replayed() const { return pass_.replayed(); }
   LossScale& loss_scale() { return loss_scale_; }
 
   // Peak bytes of a step whose largest micro-batch has these sequence lengths and this many supervised
@@ -94,20 +94,16 @@ class Trainer {
 
  private:
   enum class Purpose { Work, Plan };
-  enum class Pass { Evaluate, Gradients, Train };
+  enum class What { Evaluate, Gradients, Train };
   Trainer(std::shared_ptr<Model> model, const TrainerOptions& options, Purpose purpose);
   void add_parameter(const std::string& name, std::vector<int64_t> shape, View value);
   void check_still_on_top() const;
   Decoder decoder();
-  StepResult accumulate(const std::vector<MicroBatch>& batches, const Objective& objective, Pass pass,
+  StepResult accumulate(const std::vector<MicroBatch>& batches, const Objective& objective, What what,
                         const std::atomic<bool>* aborted);
   // accumulate with gradients, at a loss scale at which they do not overflow.
-  StepResult accumulate_scaled(const std::vector<MicroBatch>& batches, const Objective& objective, Pass pass,
+  StepResult accumulate_scaled(const std::vector<MicroBatch>& batches, const Objective& objective, What what,
                                const std::atomic<bool>* aborted);
-  using Weigh = std::function<void(const std::vector<float>& logprobs, std::vector<float>* weights)>;
-  void micro_batch(Exec& exec, const Decoder& decoder, const Packed& packed, bool backward,
-                   const LoraDropout& dropout, bool weights_known, std::vector<float>* logprobs,
-                   std::vector<float>* weights, const Weigh& weigh);
   std::vector<float> logprobs_of(const Decoder& decoder, const Packed& packed,
                                  const std::atomic<bool>* aborted);
 
@@ -120,7 +116,7 @@ class Trainer {
   Buffer gradient_memory_, m_memory_, v_memory_;
   int64_t step_ = 0;
   LossScale loss_scale_;
-  Recordings recordings_;
+  Pass pass_;
 };
 
 }  // namespace fintune
