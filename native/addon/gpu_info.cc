@@ -51,14 +51,13 @@ Napi::Value gpu_info(const Napi::CallbackInfo& info) {
   object.Set("build", build_object(env));
   object.Set("driver", survey.driver);
   object.Set("gpus", gpus);
-  if (cuda::build().present) {
-    const cuda::Products products = cuda::products();
-    object.Set("productLibrary", text_or_null(env, products.library));
-    object.Set("whyOwnProducts", text_or_null(env, products.reason));
-  } else {
-    object.Set("productLibrary", env.Null());
-    object.Set("whyOwnProducts", env.Null());
-  }
+  const cuda::Products products = cuda::build().present ? cuda::products() : cuda::Products{};
+  object.Set("productLibrary", text_or_null(env, products.library));
+  object.Set("whyOwnProducts", text_or_null(env, products.reason));
+  object.Set("passedOver", text_or_null(env, products.passed_over));
+  object.Set("productsByLibrary", static_cast<double>(products.by_library));
+  object.Set("productsNotOffered", static_cast<double>(products.by_own));
+  object.Set("firstNotOffered", text_or_null(env, products.first_own));
   object.Set("reason", text_or_null(env, survey.reason));
   return object;
 }

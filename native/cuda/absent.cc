@@ -21,7 +21,7 @@ Survey survey(bool measure) {
   return s;
 }
 
-Products products() { return {"", kReason}; }
+Products products() { return {"", kReason, "", 0, 0, ""}; }
 
 void set_product_libraries(const std::vector<std::string>&) {}
 

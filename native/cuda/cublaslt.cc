@@ -31,6 +31,9 @@ struct HeuristicResult {  // cublasLtMatmulHeuristicResult_t
   int reserved[4];
 };
 
+// The values above are those of these major versions.
+constexpr size_t kOldestMajor = 11, kNewestMajor = 13;
+
 int type_of(DType t) { return t == DType::F32 ? kR32F : t == DType::BF16 ? kR16BF : kR16F; }
 
 }  // namespace
@@ -75,6 +78,17 @@ bool find_all(void* library, CublasLtFunctions* f) {
          find(library, "cublasLtMatmulPreferenceSetAttribute", &f->preference_set) &&
          find(library, "cublasLtMatmulAlgoGetHeuristic", &f->heuristic) &&
          find(library, "cublasLtMatmul", &f->matmul);
+}
+
+struct Version {
+  size_t major, minor, patch;
+};
+
+// Up to 11.6 the library counts a major version as 1000, later as 10000.
+Version version_of(size_t number) {
+  const size_t major = number < 100000 ? number / 1000 : number / 10000;
+  const size_t rest = number - major * (number < 100000 ? 1000 : 10000);
+  return Version{major, rest / 100, rest % 100};
 }
 
 void check(Status status, const char* doing) {
@@ -126,26 +140,30 @@ struct Call {
 }  // namespace
 
 std::shared_ptr<CublasLt> CublasLt::open(const std::vector<std::string>& names, std::string* reason) {
+  const auto pass_over = [&](const std::string& why) { *reason += (reason->empty() ? "" : "; ") + why; };
   reason->clear();
   for (const std::string& name : names) {
     void* const library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) {
       const char* const why = dlerror();
-      *reason +=
-          (reason->empty() ? "" : "; ") + (why != nullptr ? std::string(why) : name + " does not open");
+      pass_over(why != nullptr ? std::string(why) : name + " does not open");
       continue;
     }
     std::shared_ptr<CublasLt> opened(new CublasLt);
     opened->library_ = library;
     opened->functions_ = std::make_unique<CublasLtFunctions>();
     if (!find_all(library, opened->functions_.get())) {
-      *reason += (reason->empty() ? "" : "; ") + name + ": not all functions of cuBLASLt are in it";
+      pass_over(name + ": not all functions of cuBLASLt are in it");
       continue;
     }
-    const size_t v = opened->functions_->version();
+    const Version v = version_of(opened->functions_->version());
     opened->name_ = name;
     opened->version_ =
-        std::to_string(v / 10000) + "." + std::to_string(v / 100 % 100) + "." + std::to_string(v % 100);
+        std::to_string(v.major) + "." + std::to_string(v.minor) + "." + std::to_string(v.patch);
+    if (v.major < kOldestMajor || v.major > kNewestMajor) {
+      pass_over(name + ": version " + opened->version_ + ", and fintune knows 11, 12 and 13");
+      continue;
+    }
     return opened;
   }
   return nullptr;

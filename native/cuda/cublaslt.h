@@ -40,8 +40,8 @@ struct CublasLtFunctions;
 // The library's functions.
 class CublasLt {
  public:
-  // The first of `names` (SONAMEs or paths) that opens and has the functions. Null: `reason` says what was
-  // tried.
+  // The first of `names` (SONAMEs or paths) that opens, has the functions and is of major version 11, 12
+  // or 13. `reason` says why those before it, or all where it is null, were passed over.
   static std::shared_ptr<CublasLt> open(const std::vector<std::string>& names, std::string* reason);
   ~CublasLt();
   CublasLt(const CublasLt&) = delete;

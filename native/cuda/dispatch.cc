@@ -72,9 +72,10 @@ Survey survey(bool measure) {
 Products products() {
   try {
     const GemmLibrary used = gemm_library();
-    return {used.name, used.reason};
+    const GemmCounts counts = gemm_counts();
+    return {used.name, used.reason, used.passed_over, counts.library, counts.own, counts.first};
   } catch (const Error& e) {
-    return {"", e.what()};
+    return {"", e.what(), "", 0, 0, ""};
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,13 @@ Survey survey(bool measure);
 
 // What multiplies large dense matrices on a GPU.
 struct Products {
-  std::string library;  // "cuBLASLt 13.1.0 (libcublasLt.so.13)"; "" where our own kernels do
-  std::string reason;   // why they do
+  std::string library;      // "cuBLASLt 13.1.0 (libcublasLt.so.13)"; "" where our own kernels do
+  std::string reason;       // why they do
+  std::string passed_over;  // beside a library: what is not used, and why
+  // Products of this process that were meant for the library: by it; by our own kernels, since it did not
+  // offer them; and the first of those.
+  int64_t by_library = 0, by_own = 0;
+  std::string first_own;
 };
 // Opens the library if that was not tried yet. Never throws.
 Products products();

@@ -18,6 +18,7 @@ struct Shared {
   bool tried = false;
   std::shared_ptr<CublasLt> library;
   GemmLibrary report;
+  GemmCounts counts;
   bool demanded = false;
   struct OfDevice {
     int generation = -1;
@@ -34,25 +35,29 @@ Shared& shared() {
 }
 
 void open(Shared& s) {
-  s.tried = true;
   const char* const choice = std::getenv("FINTUNE_GEMM");
   const std::string wanted = choice != nullptr ? choice : "";
   require(wanted.empty() || wanted == "own" || wanted == "cublaslt",
           "FINTUNE_GEMM is own or cublaslt, found ", wanted);
+  s.tried = true;
   if (wanted == "own") {
     s.report.reason = "FINTUNE_GEMM=own";
     return;
   }
-  std::vector<std::string> names;
+  std::vector<std::string> files;
   const char* const file = std::getenv("FINTUNE_CUBLASLT");
-  if (file != nullptr && *file != '\0') names.push_back(file);
-  names.insert(names.end(), s.files.begin(), s.files.end());
-  for (const char* soname : {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"})
-    names.push_back(soname);
-  s.library = CublasLt::open(names, &s.report.reason);
+  if (file != nullptr && *file != '\0') files.push_back(file);
+  files.insert(files.end(), s.files.begin(), s.files.end());
+  std::string passed_over, absent;
+  s.library = CublasLt::open(files, &passed_over);
+  if (!s.library) {
+    s.library = CublasLt::open({"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"}, &absent);
+  }
   s.demanded = wanted == "cublaslt";
+  s.report.reason = passed_over + (passed_over.empty() || absent.empty() ? "" : "; ") + absent;
   if (s.library) {
-    s.report = GemmLibrary{"cuBLASLt " + s.library->version() + " (" + s.library->name() + ")", ""};
+    s.report =
+        GemmLibrary{"cuBLASLt " + s.library->version() + " (" + s.library->name() + ")", "", passed_over};
   } else if (s.demanded) {
     s.tried = false;
     fail(ErrorCode::Device, "FINTUNE_GEMM=cublaslt, but it does not open: ", s.report.reason);
@@ -72,6 +77,12 @@ GemmLibrary gemm_library() {
   const std::lock_guard<std::mutex> lock(s.mutex);
   if (!s.tried) open(s);
   return s.report;
+}
+
+GemmCounts gemm_counts() {
+  Shared& s = shared();
+  const std::lock_guard<std::mutex> lock(s.mutex);
+  return s.counts;
 }
 
 bool has_gemm_library(const Exec& exec) {
@@ -99,9 +110,22 @@ CublasLtHandle* handle_of(CudaDevice& device) {
   } catch (const Error& e) {
     mine.refused = true;
     if (s.demanded) throw;
-    s.report = GemmLibrary{"", s.report.name + " does not work on " + device.name() + ": " + e.what()};
+    s.report = GemmLibrary{"", s.report.name + " does not work on " + device.name() + ": " + e.what(), ""};
   }
   return mine.handle.get();
+}
+
+std::string describe(const DenseProduct& p) {
+  const char* const layout = p.layout == Layout::NT ? "NT" : p.layout == Layout::NN ? "NN" : "TN";
+  return std::string(layout) + " " + dtype_name(p.compute) + " to " + dtype_name(p.c_type) + ", " +
+         std::to_string(p.m) + " x " + std::to_string(p.n) + " x " + std::to_string(p.k);
+}
+
+void count(const DenseProduct& p, bool offered) {
+  Shared& s = shared();
+  const std::lock_guard<std::mutex> lock(s.mutex);
+  ++(offered ? s.counts.library : s.counts.own);
+  if (!offered && s.counts.first.empty()) s.counts.first = describe(p);
 }
 
 }  // namespace
@@ -116,7 +140,10 @@ bool library_gemm(Exec& exec, const DenseProduct& p) {
   CudaDevice& device = device_of(exec);
   device.use();
   CublasLtHandle* const handle = handle_of(device);
-  return handle != nullptr && handle->multiply(p, reinterpret_cast<void*>(start), device.stream());
+  if (handle == nullptr) return false;
+  const bool offered = handle->multiply(p, reinterpret_cast<void*>(start), device.stream());
+  count(p, offered);
+  return offered;
 }
 
 }  // namespace cuda

@@ -27,9 +27,26 @@ export function describeDevice(device) {
 	};
 }
 
-/** A GPU without cuBLASLt runs on the stand-in, whose speed is nobody's aim. */
-export function checkGemm(device, allowFallback) {
+/**
+ * A GPU without cuBLASLt runs on the stand-in, whose speed is nobody's aim; and so does a product that cuBLASLt is there for and
+ * does not offer. Asked after the checks.
+ * @param expected whether they made products that are meant for it
+ * @param info what `gpuInfo` says then
+ */
+export function checkGemm(device, { allowFallback, expected }, info = gpuInfo()) {
 	if (device.kind !== "cuda") return [];
-	const ok = allowFallback || (device.gemm ?? "own") !== "own";
-	return [{ check: "gemm", result: device.gemm ?? "own", allowed: allowFallback, ok }];
+	const { productLibrary, whyOwnProducts, productsByLibrary, productsNotOffered, firstNotOffered } = info;
+	const fallback = productLibrary === null || productsNotOffered > 0 || (expected && productsByLibrary === 0);
+	return [
+		{
+			check: "gemm",
+			result: productLibrary ?? "own",
+			...(productLibrary === null ? { reason: whyOwnProducts } : {}),
+			by_library: productsByLibrary,
+			not_offered: productsNotOffered,
+			...(firstNotOffered === null ? {} : { first_not_offered: firstNotOffered }),
+			allowed: allowFallback,
+			ok: allowFallback || !fallback,
+		},
+	];
 }

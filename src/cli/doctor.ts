@@ -74,6 +74,8 @@ export function addDoctor(program: Command): Command {
 				...(cuda?.gpus ?? []).filter(({ refused }) => refused === null).map(({ index }) => `cuda:${index}`),
 			];
 			const findings = file === undefined || !cpu ? undefined : await examine(file, flags);
+			// The loss of the first rows has made products; the GPUs' free memory is what it was before.
+			if (cuda && findings) cuda = { ...gpuInfo(), gpus: cuda.gpus };
 			if (flags.json) printJson({ ...facts, cpu: cpu ?? null, cuda: cuda ?? null, devices, ...(findings ? { findings } : {}) });
 			else {
 				const lines: Line[] = [
@@ -116,6 +118,18 @@ async function examine(
 const findingText = ({ level, about, message }: Finding): string =>
 	`${level.padEnd("warning".length)}  ${about}: ${message.replaceAll("\n", "\n           ")}`;
 
+/** What multiplies on a GPU, what was passed over for it, and what it has left to others in this process. */
+function productsText(cuda: NativeGpuInfo): string {
+	const { productLibrary, whyOwnProducts, passedOver, productsByLibrary, productsNotOffered, firstNotOffered } = cuda;
+	if (productLibrary === null) return `fintune's own kernels: ${whyOwnProducts?.split(";")[0]}`;
+	const refused =
+		productsNotOffered === 0
+			? ""
+			: `; it made ${productsByLibrary} products and did not offer ${productsNotOffered} (the first: ${firstNotOffered}), ` +
+				"which fintune's own kernels made";
+	return `${productLibrary}${refused}${passedOver === null ? "" : `; passed over: ${passedOver}`}`;
+}
+
 /** The build's CUDA, the driver, and a line a GPU, or why there is none. */
 export function cudaLines(cuda: NativeGpuInfo, driver: string | undefined, hopper = false): Line[] {
 	const { build, gpus } = cuda;
@@ -126,9 +140,7 @@ export function cudaLines(cuda: NativeGpuInfo, driver: string | undefined, hoppe
 	const known = cuda.driver > 0 ? `, up to CUDA ${Math.floor(cuda.driver / 1000)}.${(cuda.driver % 1000) / 10}` : "";
 	return [
 		["cuda", built],
-		...(build
-			? ([["products", cuda.productLibrary ?? `fintune's own kernels: ${cuda.whyOwnProducts?.split(";")[0]}`]] as Line[])
-			: []),
+		...(build ? [["products", productsText(cuda)] as Line] : []),
 		["driver", `${driver ?? "no sign of an NVIDIA driver"}${known}`],
 		...gpus.map(({ index, name, capability, multiprocessors, memoryTotal, memoryFree, refused }): Line => {
 			const free = memoryFree === null ? "" : `${formatBytes(memoryFree)} free of `;

@@ -302,6 +302,14 @@ export interface NativeGpuInfo {
 	productLibrary: string | null;
 	/** Why it is our own kernels. */
 	whyOwnProducts: string | null;
+	/** Beside a library: files that are there or were named and are not used, each with the reason. */
+	passedOver: string | null;
+	/** Products of this process that the library made. */
+	productsByLibrary: number;
+	/** Those that it did not offer, so that our own kernels made them although it is there. */
+	productsNotOffered: number;
+	/** The first of them: layout, types, m x n x k. */
+	firstNotOffered: string | null;
 }
 
 /** Section: model, trainer, generator, devices. */

@@ -113,6 +113,14 @@ export interface PlanTrainingOptions {
  * @param model as {@link openModel} takes it, or an architecture
  */
 export async function planTraining(model: string | ModelConfig, options: PlanTrainingOptions): Promise<MemoryPlan> {
+	return (await trainingPlanner(model, options))(options.shape);
+}
+
+/** {@link planTraining} of micro-batches of any shape. */
+export async function trainingPlanner(
+	model: string | ModelConfig,
+	options: Omit<PlanTrainingOptions, "shape">,
+): Promise<(shape: TrainingShape) => MemoryPlan> {
 	const device = resolveDevice(options.device);
 	const config = typeof model === "string" ? (await readModelConfig(resolveModel(model).dir)).config : model;
 	const adapters = options.adapters ?? [];
@@ -125,7 +133,7 @@ export async function planTraining(model: string | ModelConfig, options: PlanTra
 	const trainer = nativeTrainerInit(options.trainer ?? {}, { parameters: lora ? "lora" : "full", dropout: 0 });
 	const compute = computeDtype(options.dtype, device);
 	const init = { config, device: device.name, compute, threads: threadCount(options.threads), trainable: !lora };
-	return nativeCall(() => engine().planModel(init, trainer, stack, ...planArguments(options.shape)));
+	return (shape) => nativeCall(() => engine().planModel(init, trainer, stack, ...planArguments(shape)));
 }
 
 /** Bytes of a plan over all kinds. */

@@ -5,13 +5,21 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { resolveDevice } from "../engine/device.js";
-import { planTraining, resolveModel, totalBytes } from "../engine/model.js";
+import { resolveModel, totalBytes, trainingPlanner } from "../engine/model.js";
 import { readModelConfig } from "../engine/model_config.js";
 import type { MemoryPlan } from "../engine/types.js";
 import { evaluatedRows, evaluatedTasks } from "../stages/choose_rows.js";
 import type { StageContext } from "../stages/context.js";
 import { LeakCheck } from "../stages/leaks.js";
-import { availableMemory, mostMicroBatchTokens, usableShare, wantedMicroBatchTokens } from "../stages/memory.js";
+import {
+	availableMemory,
+	halvedUntilFitting,
+	largestFitting,
+	longestDoesNotFit,
+	mostMicroBatchTokens,
+	usableShare,
+	wantedMicroBatchTokens,
+} from "../stages/memory.js";
 import type { StageConfig } from "../stages/schema.js";
 import { ModelSession } from "../stages/session.js";
 import { planSteps } from "../stages/step_plan.js";
@@ -36,6 +44,8 @@ export interface StagePlan {
 	memory?: MemoryPlan;
 	/** Where memory is short: whether a run would take fewer tokens at a time, or refuse. */
 	short?: "smaller" | "refused";
+	/** Where memory is short: the micro-batch that a run would take, or the largest that it would not refuse; absent: there is none. */
+	fittingMicroBatchTokens?: number;
 	notes: string[];
 }
 
@@ -98,28 +108,44 @@ export async function planPipeline(
 			whole,
 			auto ? mostMicroBatchTokens(device) : Number(stage.micro_batch_tokens),
 		);
-		plan.memory = await planTraining(model.dir, {
+		const shaped = await trainingPlanner(model.dir, {
 			device: config.device,
 			dtype: config.dtype,
 			threads: config.threads || undefined,
 			adapters: trained,
 			trainer: { parameters: stage.lora ? "lora" : "full", recompute: stage.recompute },
-			shape: {
-				lengths: fill(plan.microBatchTokens, longest, stage.type === "dpo"),
-				objective: stage.type === "dpo" ? (stage.loss_type === "kto" ? "kto" : "dpo") : "sft",
-			},
 		});
-		const bytes = totalBytes(plan.memory);
-		if (auto && bytes > usableShare * memoryAvailable) {
-			plan.short = "smaller";
-			plan.notes.push("micro_batch_tokens auto: memory is short, so a run would take fewer and round otherwise");
-		} else if (!auto && bytes > memoryAvailable) {
-			plan.short = "refused";
-			plan.notes.push("micro_batch_tokens does not fit the memory that is available: a run would refuse it; auto fits");
-		}
+		const memory = (tokens: number): MemoryPlan =>
+			shaped({
+				lengths: fill(tokens, longest, stage.type === "dpo"),
+				objective: stage.type === "dpo" ? (stage.loss_type === "kto" ? "kto" : "dpo") : "sft",
+			});
+		plan.memory = memory(plan.microBatchTokens);
+		const budget = auto ? usableShare * memoryAvailable : memoryAvailable;
+		whereShort(plan, (tokens) => totalBytes(memory(tokens)) <= budget, longest, auto);
 		if (stage.lora) ranks.push(...trained.slice(-1));
 	}
 	return { name: config.name, model: config.model, memoryAvailable, stages, after: afterStages(config) };
+}
+
+/** Says what a run would do, and which micro-batch does fit, where the planned one does not. */
+function whereShort(plan: StagePlan, fits: (tokens: number) => boolean, longest: number, auto: boolean): void {
+	const wanted = plan.microBatchTokens as number;
+	if (fits(wanted)) return;
+	const halved = halvedUntilFitting(fits, longest, wanted);
+	plan.short = auto && halved !== undefined ? "smaller" : "refused";
+	if (halved === undefined) {
+		plan.notes.push(
+			`one micro-batch with the longest example (${longest} tokens) does not fit the memory that is available, and a run would refuse it: ${longestDoesNotFit}`,
+		);
+		return;
+	}
+	plan.fittingMicroBatchTokens = auto ? halved : largestFitting(fits, halved, wanted);
+	plan.notes.push(
+		auto
+			? `micro_batch_tokens auto: memory is short, so a run would take ${halved} instead of ${wanted} and round otherwise`
+			: `a micro-batch of ${wanted} tokens does not fit the memory that is available, and a run would refuse it: set micro_batch_tokens: ${plan.fittingMicroBatchTokens} or auto`,
+	);
 }
 
 function afterStages({ promote, keep }: Pick<PipelineConfig, "promote" | "keep">): string[] {

@@ -67,13 +67,14 @@ export function chooseMicroBatchTokens(
 	const wanted = wantedMicroBatchTokens(longest, whole, most);
 	const budget = given === "auto" ? available * usableShare : available;
 	if (given === "auto" && began !== undefined && bytes(began) <= available) return { tokens: began, wanted };
-	const fitting = halvedUntil((tokens) => bytes(tokens) <= budget, wanted, Math.max(longest, smallest));
+	const fits = (tokens: number): boolean => bytes(tokens) <= budget;
+	const fitting = halvedUntilFitting(fits, longest, wanted);
 	if (given !== "auto" && fitting !== undefined && fitting < wanted) {
 		throw new FintuneError("E_OUT_OF_MEMORY", `a micro-batch of ${wanted} tokens does not fit`, {
 			where: "micro_batch_tokens",
 			expected: `at most ${megabytes(budget)} (what is available)`,
 			found: megabytes(bytes(wanted)),
-			hint: `set micro_batch_tokens: ${largestFitting((tokens) => bytes(tokens) <= budget, fitting, wanted)} or auto`,
+			hint: `set micro_batch_tokens: ${largestFitting(fits, fitting, wanted)} or auto`,
 		});
 	}
 	if (fitting !== undefined) return given === "auto" ? { tokens: fitting, wanted } : { tokens: given, wanted: given };
@@ -81,13 +82,17 @@ export function chooseMicroBatchTokens(
 	throw new FintuneError("E_OUT_OF_MEMORY", `one micro-batch with the longest example (${longest} tokens) does not fit`, {
 		expected: `at most ${megabytes(budget)} (${share})`,
 		found: megabytes(bytes(Math.min(wanted, Math.max(longest, smallest)))),
-		hint: "lower max_length or lora.r, or set recompute: full",
+		hint: longestDoesNotFit,
 	});
 }
 
-/** `most`, halved until it fits, but not below `least`; undefined where that does not fit either. */
-function halvedUntil(fits: (tokens: number) => boolean, most: number, least: number): number | undefined {
-	let tokens = most;
+/** What to do where not even the longest example fits. */
+export const longestDoesNotFit = "lower max_length or lora.r, or set recompute: full";
+
+/** `wanted`, halved until it fits, but not below the longest example; undefined where that does not fit either. */
+export function halvedUntilFitting(fits: (tokens: number) => boolean, longest: number, wanted: number): number | undefined {
+	const least = Math.max(longest, smallest);
+	let tokens = wanted;
 	while (!fits(tokens)) {
 		if (tokens <= least) return undefined;
 		tokens = Math.max(least, Math.floor(tokens / 2));
@@ -96,7 +101,7 @@ function halvedUntil(fits: (tokens: number) => boolean, most: number, least: num
 }
 
 /** Between one that fits and one that does not, to a hundredth. */
-function largestFitting(fits: (tokens: number) => boolean, low: number, high: number): number {
+export function largestFitting(fits: (tokens: number) => boolean, low: number, high: number): number {
 	let [yes, no] = [low, high];
 	while (no - yes > Math.max(1, yes / 100)) {
 		const middle = Math.floor((yes + no) / 2);

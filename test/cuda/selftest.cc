@@ -1,6 +1,7 @@
 // Cases about CudaDevice and the CUDA backend's door on a runtime without GPUs (fake_runtime.h).
 // test/cuda/device.test.ts compiles and runs them one by one.
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <vector>
@@ -334,6 +335,53 @@ void library_refused() {
          products.reason);
 }
 
+void library_counted() {
+  unsetenv("FAKE_CUBLASLT_REFUSES");
+  cuda::CudaDevice& d = open();
+  Arena arena(d);
+  arena.reserve(cuda::CublasLtHandle::kWorkspaceBytes + kMiB);
+  Exec exec;
+  exec.device = &d;
+  exec.arena = &arena;
+  exec.compute = DType::BF16;
+  void* const matrix = arena.alloc(40 * 40 * 4, MemoryKind::Workspace);
+  const auto product = [&](int64_t n) {
+    return cuda::DenseProduct{cuda::Layout::NT, DType::BF16, DType::F32, 5,  n,    32, matrix, 32,
+                              matrix,           32,          matrix,     40, false};
+  };
+  expect(cuda::has_gemm_library(exec), "the library is not used");
+  expect(cuda::library_gemm(exec, product(40)) && cuda::library_gemm(exec, product(32)), "not multiplied");
+  cuda::Products products = cuda::products();
+  expect(products.by_library == 2 && products.by_own == 0 && products.first_own.empty(), "not counted");
+  // The fake proposes nothing for 8 columns, and does not do what it proposed for 16.
+  expect(!cuda::library_gemm(exec, product(8)) && !cuda::library_gemm(exec, product(16)), "offered");
+  exec.dry = true;
+  cuda::library_gemm(exec, product(8));
+  products = cuda::products();
+  expect(products.library.find("cuBLASLt 13.1.2") == 0, products.reason);
+  expect(products.by_library == 2 && products.by_own == 2, "what is not offered is not counted");
+  expect(products.first_own == "NT bf16 to f32, 5 x 8 x 32", products.first_own);
+}
+
+void library_of_another_version() {
+  setenv("FAKE_CUBLASLT_VERSION", "140001", 1);
+  const cuda::Products products = cuda::products();
+  // A machine may have another that is used.
+  const std::string said = products.library.empty() ? products.reason : products.passed_over;
+  expect(said.find("libfake.so: version 14.0.1, and fintune knows 11, 12 and 13") != std::string::npos, said);
+  expect(products.library.find("libfake") == std::string::npos, products.library);
+}
+
+void library_chosen_wrongly() {
+  setenv("FINTUNE_GEMM", "cublas", 1);
+  for (int i = 0; i < 2; ++i) {
+    expect_error(ErrorCode::Argument, {"FINTUNE_GEMM is own or cublaslt, found cublas"},
+                 [] { cuda::gemm_library(); });
+  }
+  setenv("FINTUNE_GEMM", "own", 1);
+  expect(cuda::products().reason == "FINTUNE_GEMM=own", cuda::products().reason);
+}
+
 struct Case {
   const char* name;
   void (*run)();
@@ -350,6 +398,9 @@ constexpr Case kCases[] = {
     {"what is recorded is done again by one call", recorded},
     {"what is read back is waited for later", read_back},
     {"cuBLASLt that does not open on a GPU is passed over", library_refused},
+    {"products that cuBLASLt makes are counted, and those that it does not offer", library_counted},
+    {"cuBLASLt of another major version is passed over", library_of_another_version},
+    {"a choice of FINTUNE_GEMM that is none is refused every time", library_chosen_wrongly},
 };
 
 }  // namespace

@@ -19,7 +19,14 @@ const h100 = {
 const v100 = { ...h100, index: 1, name: "Tesla V100", capability: 70, refused: "compute capability 7.0: too old" };
 
 const missing = (wanted: string, info: NativeGpuInfo) => missingDevice(wanted, ["cpu"], () => info);
-const products = { productLibrary: null, whyOwnProducts: "no libcublasLt.so.13" };
+const products = {
+	productLibrary: null,
+	whyOwnProducts: "no libcublasLt.so.13",
+	passedOver: null,
+	productsByLibrary: 0,
+	productsNotOffered: 0,
+	firstNotOffered: null,
+};
 const without = (reason: string): NativeGpuInfo => ({ build, driver: 0, gpus: [], reason, ...products });
 
 describe("a device that is not there", () => {
@@ -58,6 +65,20 @@ describe("doctor's lines", () => {
 			["cuda:1", expect.stringMatching(/^Tesla V100, sm_70, .*: cannot be used: compute capability 7\.0: too old$/)],
 			["hopper", "off: FINTUNE_HOPPER=1 lets attention use warpgroups"],
 		]);
+	});
+
+	it("show which products the library has left to others, and which files were passed over", () => {
+		const shown = (info: Partial<NativeGpuInfo>) =>
+			cudaLines({ ...without("no GPU"), productLibrary: "cuBLASLt 13.1.2 (x)", ...info }, undefined).find(
+				([name]) => name === "products",
+			)?.[1];
+		expect(shown({ productsByLibrary: 7 })).toBe("cuBLASLt 13.1.2 (x)");
+		expect(shown({ productsByLibrary: 7, productsNotOffered: 2, firstNotOffered: "NT f16 to f16, 1 x 2 x 3" })).toBe(
+			"cuBLASLt 13.1.2 (x); it made 7 products and did not offer 2 (the first: NT f16 to f16, 1 x 2 x 3), which fintune's own kernels made",
+		);
+		expect(shown({ passedOver: "/a.so.14: version 14.0.1, and fintune knows 11, 12 and 13" })).toBe(
+			"cuBLASLt 13.1.2 (x); passed over: /a.so.14: version 14.0.1, and fintune knows 11, 12 and 13",
+		);
 	});
 
 	it("show why there is none", () => {

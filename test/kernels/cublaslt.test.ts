@@ -42,6 +42,18 @@ it.skipIf(!hasCompiler)(
 				"a b^T, bf16 to f32: not offered",
 				"a b^T, bf16 to f32: E_DEVICE: cuBLASLt: a product failed with status 13",
 			]);
+
+			const opened = (version: number) => {
+				const env = { ...process.env, FAKE_CUBLASLT_VERSION: String(version) };
+				return spawnSync(main, [fake, "open"], { encoding: "utf8", env }).stdout.trimEnd().split("\n").at(-1);
+			};
+			// Version 11 has counted in both ways.
+			const known = { 11605: "11.6.5", 110902: "11.9.2", 120804: "12.8.4", 130000: "13.0.0", 139999: "13.99.99" };
+			for (const [number, text] of Object.entries(known)) expect(opened(Number(number))).toBe(`version ${text}`);
+			const unknown = { 10205: "10.2.5", 140001: "14.0.1", 9020: "9.0.20", 0: "0.0.0" };
+			for (const [number, text] of Object.entries(unknown)) {
+				expect(opened(Number(number))).toContain(`${fake}: version ${text}, and fintune knows 11, 12 and 13`);
+			}
 		} finally {
 			rmSync(dir, { recursive: true });
 		}

@@ -196,12 +196,20 @@ describe("what is made wrong is found", () => {
 });
 
 it("fails on the fallback GEMM unless told otherwise", () => {
-	const gpu = { kind: "cuda", name: "cuda:0", bf16: true };
-	expect(checkGemm({ ...gpu, gemm: "own" }, false)).toMatchObject([{ ok: false }]);
-	expect(checkGemm(gpu, false)).toMatchObject([{ ok: false }]);
-	expect(checkGemm({ ...gpu, gemm: "own" }, true)).toMatchObject([{ ok: true }]);
-	expect(checkGemm({ ...gpu, gemm: "cuBLASLt 13.0.2" }, false)).toMatchObject([{ ok: true }]);
-	expect(checkGemm({ kind: "cpu", name: "cpu", bf16: true }, false)).toEqual([]);
+	const check = (info: object, { allowFallback = false, expected = true } = {}, kind = "cuda") =>
+		checkGemm({ kind, name: kind, bf16: true }, { allowFallback, expected }, info);
+	const used = { productLibrary: "cuBLASLt 13.0.2", productsByLibrary: 9, productsNotOffered: 0, firstNotOffered: null };
+	const absent = { ...used, productLibrary: null, whyOwnProducts: "no libcublasLt.so.13", productsByLibrary: 0 };
+	const refused = { ...used, productsNotOffered: 1, firstNotOffered: "NT bf16 to f32, 1 x 512 x 512" };
+	const idle = { ...used, productsByLibrary: 0 };
+	expect(check(used)).toMatchObject([{ result: "cuBLASLt 13.0.2", by_library: 9, ok: true }]);
+	expect(check(absent)).toMatchObject([{ result: "own", reason: "no libcublasLt.so.13", ok: false }]);
+	// The library is there, and products that are meant for it went elsewhere.
+	expect(check(refused)).toMatchObject([{ not_offered: 1, first_not_offered: "NT bf16 to f32, 1 x 512 x 512", ok: false }]);
+	expect(check(idle)).toMatchObject([{ by_library: 0, ok: false }]);
+	expect(check(idle, { expected: false })).toMatchObject([{ ok: true }]);
+	for (const info of [absent, refused, idle]) expect(check(info, { allowFallback: true })).toMatchObject([{ ok: true }]);
+	expect(check(absent, {}, "cpu")).toEqual([]);
 });
 
 it("fails on a benchmark whose bits differ, or whose plan was wrong", () => {

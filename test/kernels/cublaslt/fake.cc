@@ -1,5 +1,6 @@
-// A cuBLASLt for tests: the functions that fintune calls, computing on the host what NVIDIA documents, in columns.
-// The first word of an algorithm is the number of rows that it was asked for.
+// A cuBLASLt for tests: the functions that fintune calls, computing on the host what NVIDIA documents, in
+// columns. The first word of an algorithm is the number of rows that it was asked for. FAKE_CUBLASLT_QUIET:
+// any stream will do, and products are not printed.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -55,7 +56,10 @@ extern "C" {
 
 int fake_heuristics() { return heuristics; }
 
-size_t cublasLtGetVersion() { return 130102; }
+size_t cublasLtGetVersion() {
+  const char* const number = std::getenv("FAKE_CUBLASLT_VERSION");
+  return number == nullptr ? 130102 : std::strtoull(number, nullptr, 10);
+}
 int cublasLtCreate(void** handle) {
   if (std::getenv("FAKE_CUBLASLT_REFUSES") != nullptr) return 1;
   *handle = new int(42);
@@ -113,12 +117,12 @@ int cublasLtMatmulPreferenceSetAttribute(void* preference, int attribute, const 
 }
 
 // Proposes nothing where C has 8 rows.
-int cublasLtMatmulAlgoGetHeuristic(void* handle, void*, void*, void*, void* c, void* d, void* preference, int wanted,
-                                   Result* results, int* found) {
+int cublasLtMatmulAlgoGetHeuristic(void* handle, void*, void*, void*, void* c, void* d, void* preference,
+                                   int wanted, Result* results, int* found) {
   const Preference& p = *static_cast<Preference*>(preference);
   const bool right = *static_cast<int*>(handle) == 42 && c == d && wanted == 1 && p.workspace == 32u << 20 &&
-                     p.reduction == 0 && p.alignment[0] == 16 && p.alignment[1] == 16 && p.alignment[2] == 16 &&
-                     p.alignment[3] == 16;
+                     p.reduction == 0 && p.alignment[0] == 16 && p.alignment[1] == 16 &&
+                     p.alignment[2] == 16 && p.alignment[3] == 16;
   if (!right) return 7;
   ++heuristics;
   *found = static_cast<Layout*>(c)->rows == 8 ? 0 : 1;
@@ -131,12 +135,13 @@ int cublasLtMatmulAlgoGetHeuristic(void* handle, void*, void*, void*, void* c, v
 int cublasLtMatmul(void* handle, void* desc, const void* alpha, const void* a, void* a_layout, const void* b,
                    void* b_layout, const void* beta, const void* c, void* c_layout, void* d, void* d_layout,
                    const void* algorithm, void* workspace, size_t workspace_bytes, void* stream) {
+  const bool quiet = std::getenv("FAKE_CUBLASLT_QUIET") != nullptr;
   const Desc& op = *static_cast<Desc*>(desc);
   const Layout &la = *static_cast<Layout*>(a_layout), &lb = *static_cast<Layout*>(b_layout),
                &lc = *static_cast<Layout*>(c_layout);
-  if (*static_cast<int*>(handle) != 42 || op.compute != 68 || op.scale != 0 || c != d || c_layout != d_layout ||
-      reinterpret_cast<uintptr_t>(workspace) % 256 != 0 || workspace_bytes != 32u << 20 ||
-      stream != reinterpret_cast<void*>(0x5EED)) {
+  if (*static_cast<int*>(handle) != 42 || op.compute != 68 || op.scale != 0 || c != d ||
+      c_layout != d_layout || reinterpret_cast<uintptr_t>(workspace) % 256 != 0 ||
+      workspace_bytes != 32u << 20 || (!quiet && stream != reinterpret_cast<void*>(0x5EED))) {
     return 1;
   }
   if (lc.rows == 16) return 15;
@@ -146,9 +151,10 @@ int cublasLtMatmul(void* handle, void* desc, const void* alpha, const void* a, v
   if (m != lc.rows || n != lc.cols || k != bk || la.type != lb.type || la.type == 0) return 7;
   uint64_t asked;
   std::memcpy(&asked, algorithm, 8);
-  std::printf("%llu x %llu x %llu by the algorithm for %llu\n", static_cast<unsigned long long>(m),
-              static_cast<unsigned long long>(n), static_cast<unsigned long long>(k),
-              static_cast<unsigned long long>(asked));
+  if (!quiet)
+    std::printf("%llu x %llu x %llu by the algorithm for %llu\n", static_cast<unsigned long long>(m),
+                static_cast<unsigned long long>(n), static_cast<unsigned long long>(k),
+                static_cast<unsigned long long>(asked));
   for (uint64_t i = 0; i < m; ++i) {
     for (uint64_t j = 0; j < n; ++j) {
       float sum = 0;
