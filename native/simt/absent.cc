@@ -14,6 +14,7 @@ bool present() { return false; }
 Backend backend() { refuse(); }
 void set_capability(int) { refuse(); }
 int capability() { refuse(); }
+void set_memory(uint64_t) { refuse(); }
 void set_seed(uint64_t) { refuse(); }
 void set_async_mode(const std::string&) { refuse(); }
 std::vector<SiteInfo> site_infos() { refuse(); }
