@@ -431,6 +431,29 @@ export interface NativeSite {
 	visits: number;
 }
 
+/** Wavefronts of shared memory or sectors of global memory: those that accesses took, and the fewest for their bytes. */
+export interface NativeCost {
+	taken: number;
+	least: number;
+}
+
+/** What the launches of a kernel moved; native/simt/traffic.h has the model. */
+export interface NativeTraffic {
+	kernel: string;
+	launches: number;
+	/** Wavefronts of 128 bytes. */
+	shared: NativeCost;
+	/** Sectors of 32 bytes. */
+	global: NativeCost;
+	/** Of global memory: asked for by warps, and those of each launch that are different ones. */
+	bytesRead: number;
+	bytesWritten: number;
+	differentRead: number;
+	differentWritten: number;
+	/** Where more was taken than the fewest, the worst first. */
+	lines: (NativeCost & { line: string; memory: "shared" | "global"; access: "read" | "write" })[];
+}
+
 /** Section: the SIMT executor, which runs CUDA kernels on the host. */
 export interface NativeSimt {
 	/** 75, 80, 86, 89, 90, 100 or 120; 80 at first. */
@@ -445,6 +468,10 @@ export interface NativeSimt {
 	sites(): NativeSite[];
 	setSite(file: string, line: number, enabled: boolean): void;
 	enableAllSites(): void;
+	/** Counts what kernels move from now on, afresh, or no longer. */
+	countTraffic(on: boolean): void;
+	/** What was counted, by kernel; by source line too where asked for. */
+	traffic(lines: boolean): NativeTraffic[];
 	/** Kernels started since the process began. */
 	launches(): number;
 	/** Memory accesses and meetings of their threads: what they cost. */

@@ -10,7 +10,7 @@
 import type { NativePreferenceLoss, NativeTensor } from "./binding.js";
 import { call, kernelSettings, type Simt, simt } from "./kernel_settings.js";
 
-export type { Simt, SimtSite } from "./kernel_settings.js";
+export type { Simt, SimtSite, SimtTraffic } from "./kernel_settings.js";
 
 export type Tensor = NativeTensor;
 export type TensorDtype = NativeTensor["dtype"];
