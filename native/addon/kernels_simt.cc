@@ -56,6 +56,26 @@ Napi::Value enable_all_sites(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value set_gemm_library(const Napi::CallbackInfo& info) {
+  simt::set_gemm_library(to_flag(info[0], "on"));
+  return info.Env().Undefined();
+}
+
+// [{m, n, k, accumulate, bias}]
+Napi::Value library_products(const Napi::CallbackInfo& info) {
+  Napi::Array list = Napi::Array::New(info.Env());
+  for (const simt::LibraryProduct& p : simt::library_products()) {
+    Napi::Object product = Napi::Object::New(info.Env());
+    product.Set("m", static_cast<double>(p.m));
+    product.Set("n", static_cast<double>(p.n));
+    product.Set("k", static_cast<double>(p.k));
+    product.Set("accumulate", p.accumulate);
+    product.Set("bias", p.bias);
+    list.Set(list.Length(), product);
+  }
+  return list;
+}
+
 Napi::Value count_traffic(const Napi::CallbackInfo& info) {
   simt::count_traffic(to_flag(info[0], "on"));
   return info.Env().Undefined();
@@ -117,6 +137,8 @@ void export_simt(Napi::Env env, Napi::Object exports) {
   export_function<sites>(env, simt, "sites");
   export_function<set_site>(env, simt, "setSite");
   export_function<enable_all_sites>(env, simt, "enableAllSites");
+  export_function<set_gemm_library>(env, simt, "setGemmLibrary");
+  export_function<library_products>(env, simt, "libraryProducts");
   export_function<count_traffic>(env, simt, "countTraffic");
   export_function<traffic>(env, simt, "traffic");
   export_function<launches>(env, simt, "launches");

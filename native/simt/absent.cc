@@ -20,6 +20,8 @@ void set_async_mode(const std::string&) { refuse(); }
 std::vector<SiteInfo> site_infos() { refuse(); }
 void set_site(const std::string&, int, bool) { refuse(); }
 void enable_all_sites() { refuse(); }
+void set_gemm_library(bool) { refuse(); }
+std::vector<LibraryProduct> library_products() { refuse(); }
 void count_traffic(bool) { refuse(); }
 std::vector<KernelTraffic> traffic(bool) { refuse(); }
 int64_t launches() { refuse(); }

@@ -45,6 +45,15 @@ std::vector<SiteInfo> site_infos();
 void set_site(const std::string& file, int line, bool enabled);
 void enable_all_sites();
 
+// A library that makes large products, as cuBLASLt would; off at first.
+void set_gemm_library(bool on);
+// What it has made since it was last switched on or off.
+struct LibraryProduct {
+  int64_t m, n, k;
+  bool accumulate, bias;
+};
+std::vector<LibraryProduct> library_products();
+
 // Counts what kernels move from now on, afresh, or no longer.
 void count_traffic(bool on);
 // What was counted so far; nothing where counting is off. `lines`: by line of the source too.

@@ -454,6 +454,15 @@ export interface NativeTraffic {
 	lines: (NativeCost & { line: string; memory: "shared" | "global"; access: "read" | "write" })[];
 }
 
+/** A product C [m, n] over k that a library was asked for. */
+export interface NativeLibraryProduct {
+	m: number;
+	n: number;
+	k: number;
+	accumulate: boolean;
+	bias: boolean;
+}
+
 /** Section: the SIMT executor, which runs CUDA kernels on the host. */
 export interface NativeSimt {
 	/** 75, 80, 86, 89, 90, 100 or 120; 80 at first. */
@@ -468,6 +477,10 @@ export interface NativeSimt {
 	sites(): NativeSite[];
 	setSite(file: string, line: number, enabled: boolean): void;
 	enableAllSites(): void;
+	/** A library that makes large products, as cuBLASLt would; off at first. */
+	setGemmLibrary(on: boolean): void;
+	/** What it has made since it was last switched on or off. */
+	libraryProducts(): NativeLibraryProduct[];
 	/** Counts what kernels move from now on, afresh, or no longer. */
 	countTraffic(on: boolean): void;
 	/** What was counted, by kernel; by source line too where asked for. */

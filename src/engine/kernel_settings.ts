@@ -3,7 +3,7 @@
  * executor of test builds.
  * @module
  */
-import type { NativeBinding, NativeSite, NativeTraffic } from "./binding.js";
+import type { NativeBinding, NativeLibraryProduct, NativeSite, NativeTraffic } from "./binding.js";
 import { nativeCall } from "./job.js";
 import { loadNative } from "./native.js";
 
@@ -67,6 +67,8 @@ export interface Simt {
 	reset(): void;
 	/** What kernels move while `run` runs: wavefronts, sectors and bytes, by kernel. `lines`: by source line too. */
 	trafficOf(run: () => void, lines?: boolean): SimtTraffic[];
+	/** What a library of products, as cuBLASLt is one, is asked for while `run` runs. */
+	libraryProductsOf<T>(run: () => Promise<T> | T): Promise<{ result: T; products: LibraryProduct[] }>;
 	/** Kernels started so far. */
 	launches(): number;
 	/** Memory accesses and meetings of their threads so far: what they cost. */
@@ -74,6 +76,7 @@ export interface Simt {
 }
 export type SimtSite = NativeSite;
 export type SimtTraffic = NativeTraffic;
+export type LibraryProduct = NativeLibraryProduct;
 
 /** undefined but in test builds. */
 export function simt(): Simt | undefined {
@@ -101,6 +104,15 @@ export function simt(): Simt | undefined {
 				return k.traffic(lines);
 			} finally {
 				k.countTraffic(false);
+			}
+		},
+		async libraryProductsOf(run) {
+			k.setGemmLibrary(true);
+			try {
+				const result = await run();
+				return { result, products: k.libraryProducts() };
+			} finally {
+				k.setGemmLibrary(false);
 			}
 		},
 		launches: () => k.launches(),

@@ -255,7 +255,8 @@ void read_back() {
     again = again || reads.back()->wait() == place;
   }
   expect(again, "no block was used again");
-  expect_error(ErrorCode::Internal, {"what is recorded waits"}, [&] { d.record([&] { d.read_back(a, 4); }); });
+  expect_error(ErrorCode::Internal, {"what is recorded waits"},
+               [&] { d.record([&] { d.read_back(a, 4); }); });
   reads.push_back(d.read_back(a, 4));
   fake::queue_fault(cudaErrorIllegalAddress);
   reads.push_back(d.read_back(a, 4));
@@ -328,7 +329,7 @@ void library_refused() {
   expect(cuda::has_gemm_library(exec), "the library is not used");
   const cuda::DenseProduct p{cuda::Layout::NT, DType::BF16, DType::F32, 8, 8,    8, nullptr, 8,
                              nullptr,          8,           nullptr,    8, false};
-  expect(!cuda::library_gemm(exec, p), "a library that does not open has multiplied");
+  expect(!cuda::library_gemm(exec, p, cuda::Refusal::Counted), "a library that does not open has multiplied");
   expect(!cuda::has_gemm_library(exec), "the library is asked again");
   const cuda::Products products = cuda::products();
   expect(products.library.empty() && products.reason.find("does not work on cuda:0") != std::string::npos,
@@ -350,13 +351,18 @@ void library_counted() {
                               matrix,           32,          matrix,     40, false};
   };
   expect(cuda::has_gemm_library(exec), "the library is not used");
-  expect(cuda::library_gemm(exec, product(40)) && cuda::library_gemm(exec, product(32)), "not multiplied");
+  expect(cuda::library_gemm(exec, product(40), cuda::Refusal::Counted) &&
+             cuda::library_gemm(exec, product(32), cuda::Refusal::Counted),
+         "not multiplied");
   cuda::Products products = cuda::products();
   expect(products.by_library == 2 && products.by_own == 0 && products.first_own.empty(), "not counted");
   // The fake proposes nothing for 8 columns, and does not do what it proposed for 16.
-  expect(!cuda::library_gemm(exec, product(8)) && !cuda::library_gemm(exec, product(16)), "offered");
+  expect(!cuda::library_gemm(exec, product(8), cuda::Refusal::Counted) &&
+             !cuda::library_gemm(exec, product(16), cuda::Refusal::Counted),
+         "offered");
+  expect(!cuda::library_gemm(exec, product(8), cuda::Refusal::Tolerated), "offered");
   exec.dry = true;
-  cuda::library_gemm(exec, product(8));
+  cuda::library_gemm(exec, product(8), cuda::Refusal::Counted);
   products = cuda::products();
   expect(products.library.find("cuBLASLt 13.1.2") == 0, products.reason);
   expect(products.by_library == 2 && products.by_own == 2, "what is not offered is not counted");
