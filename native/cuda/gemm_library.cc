@@ -130,7 +130,7 @@ void count(const DenseProduct& p, bool offered) {
 
 }  // namespace
 
-bool library_gemm(Exec& exec, const DenseProduct& p) {
+bool library_gemm(Exec& exec, const DenseProduct& p, Refusal refusal) {
   constexpr size_t kAlignment = 256;
   ArenaScope scope(*exec.arena);
   void* const block = exec.arena->alloc(CublasLtHandle::kWorkspaceBytes + kAlignment, MemoryKind::Workspace);
@@ -142,7 +142,7 @@ bool library_gemm(Exec& exec, const DenseProduct& p) {
   CublasLtHandle* const handle = handle_of(device);
   if (handle == nullptr) return false;
   const bool offered = handle->multiply(p, reinterpret_cast<void*>(start), device.stream());
-  count(p, offered);
+  if (offered || refusal == Refusal::Counted) count(p, offered);
   return offered;
 }
 

@@ -2,6 +2,7 @@
 // another device than the host, of that device's memory.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,7 +45,7 @@ class Weights {
   static Weights random(const ModelConfig& config, uint64_t seed, float std, DType compute, bool trainable,
                         ThreadPool& threads, Device& device);
   // Sizes only, for memory plans: the views must not be touched.
-  static Weights planned(const ModelConfig& config, DType compute, bool trainable);
+  static Weights planned(const ModelConfig& config, DType compute, bool trainable, const Device& device);
 
   Weights(Weights&&) = default;
   Weights& operator=(Weights&&) = default;
@@ -53,6 +54,10 @@ class Weights {
   bool trainable() const { return trainable_; }
   // Every parameter with its name in the file; a tied head is not among them.
   std::vector<ParameterSlot> parameters() { return parameter_slots(config_, tensors_); }
+  // For weights that do not lie on the host: moves this linear's, by `copy`, so that it has `room` further
+  // columns in each row and as many further rows behind it, all zero. Sizes only, where they were planned.
+  using Copy = std::function<void(const View& from, const View& to)>;
+  void make_room(int64_t layer, Site site, int64_t room, Device& device, const Copy& copy);
   // Bytes of all parameters, mapped or copied.
   size_t bytes() const { return bytes_; }
 
@@ -64,13 +69,16 @@ class Weights {
   void tie();
   // Where the device is not the host: copies every parameter to it and lets go of the host's.
   void move_to(Device& device);
+  // LinearTensors::exact_bias; null: sizes only.
+  void round_biases(Device* device);
 
   ModelConfig config_;
   DType compute_;
   bool trainable_;
   ModelTensors tensors_;
   std::vector<std::shared_ptr<Mapping>> mappings_;
-  std::vector<Buffer> copies_;
+  std::vector<Buffer> copies_;  // on another device than the host: of every parameter, in their order
+  std::vector<Buffer> biases_;
   size_t bytes_ = 0;
 };
 

@@ -22,6 +22,7 @@
 
 #include "simt/executor.h"
 #include "simt/source.h"
+#include "simt/traffic.h"
 
 namespace fintune {
 namespace simt {
@@ -89,6 +90,7 @@ class Detector {
     const uintptr_t own = reinterpret_cast<uintptr_t>(p) - reinterpret_cast<uintptr_t>(f.stack);
     if (own < Stacks::kBytes) return;  // one of its variables
     executor_.step(f);
+    if (executor_.traffic() != nullptr) executor_.traffic()->add(f, kind == Access::Write, p, bytes, site);
     if (kind == Access::Read && bytes == 4 && warp_has_read(f, reinterpret_cast<uintptr_t>(p))) return;
     check(f, kind, p, bytes, alignment, site);
   }

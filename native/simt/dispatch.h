@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/backend.h"
+#include "simt/traffic.h"
 
 namespace fintune {
 namespace simt {
@@ -43,6 +44,11 @@ struct SiteInfo {
 std::vector<SiteInfo> site_infos();
 void set_site(const std::string& file, int line, bool enabled);
 void enable_all_sites();
+
+// Counts what kernels move from now on, afresh, or no longer.
+void count_traffic(bool on);
+// What was counted so far; nothing where counting is off. `lines`: by line of the source too.
+std::vector<KernelTraffic> traffic(bool lines);
 
 // Since the process began: kernels started; memory accesses and meetings of threads.
 int64_t launches();

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "simt/detector.h"
 #include "simt/sites.h"
+#include "simt/traffic.h"
 #include "simt/warpgroup.h"
 
 namespace fintune {
@@ -55,6 +56,8 @@ Executor::Executor() : fibers_(kLanes * kMaxWarps), warps_(kMaxWarps) {
 
 Executor::~Executor() = default;
 
+void Executor::count_traffic(bool on) { traffic_ = on ? std::make_unique<Traffic>(*this) : nullptr; }
+
 void Executor::run(const KernelRun& run) {
   random_ = Random(draws_.next());
   run_ = &run;
@@ -77,10 +80,12 @@ void Executor::run(const KernelRun& run) {
   for (int64_t i = 0; i < blocks; ++i) order[i] = i;
   for (int64_t i = blocks - 1; i > 0; --i) std::swap(order[i], order[random_.next() % (i + 1)]);
   detector_->begin_launch();
+  if (traffic_) traffic_->begin_launch();
   for (int64_t index : order) {
     run_block(index);
     if (!fault_.empty()) throw Error(ErrorCode::Internal, fault_);
   }
+  if (traffic_) traffic_->end_launch();
 }
 
 void Executor::run_block(int64_t index) {
@@ -169,6 +174,7 @@ void Executor::next(Fiber& f) {
 }
 
 Context& Executor::end_of_segment(Warp& w) {
+  if (traffic_) traffic_->end_segment();
   int done = 0;
   for (int i = 0; i < kLanes; ++i) done += w.lanes[i].done;
   if (done == kLanes) {
@@ -261,6 +267,7 @@ void Executor::perform(Warp& w) {
       for (int i = 0; i < 8 * first.count; ++i) {
         detector_->read_row(w.lanes[i], w.lanes[i].request.row, w.lanes[i].request.site);
       }
+      if (traffic_) traffic_->add_matrices(w, first.count);
       load_matrices(w.lanes);
       break;
     case Meeting::MultiplyAccumulate:

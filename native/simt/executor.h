@@ -84,6 +84,7 @@ struct AsyncCopy {
 };
 
 class Detector;
+class Traffic;
 class Warpgroups;
 struct Warp;
 
@@ -129,6 +130,10 @@ class Executor {
   uint64_t meet();
   void copy_async(void* to, const void* from, bool valid, Where where, const void* site);
   void wait_async(int groups, Where where);
+
+  // Counts what kernels move from now on (traffic.h), afresh, or no longer.
+  void count_traffic(bool on);
+  Traffic* traffic() const { return traffic_.get(); }  // null where nothing is counted
 
   // Accesses and meetings since the process began: the work that was done.
   int64_t work() const { return work_ + steps_; }
@@ -185,6 +190,7 @@ class Executor {
   Random random_;  // of this launch
   std::unique_ptr<Detector> detector_;
   std::unique_ptr<Warpgroups> warpgroups_;
+  std::unique_ptr<Traffic> traffic_;
   int64_t steps_ = 0;  // of this launch
   int64_t work_ = 0;   // of those before
 
