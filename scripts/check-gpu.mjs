@@ -12,7 +12,7 @@ import { parseArgs } from "node:util";
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const usage = `node scripts/check-gpu.mjs [options] > check-gpu.json
   --device D              cuda (default), cuda:N, cpu or simt: the same checks anywhere
-  --size full|small       real shapes (default), or seconds on a CPU
+  --size SIZE             full: real shapes (default); small: seconds on a CPU; sanitizer: what the sanitizer sees, without it
   --dtype T               f32, bf16 or fp16 (repeatable; default: all that the device has)
   --only SECTION          ops, goldens, repeats, sanitizer or bench (repeatable; default: all)
   --op NAME               of the ops, only this one (repeatable)
@@ -49,11 +49,18 @@ if (flags.help) {
 	process.exit(0);
 }
 const unknown = (name, all) => stop(64, `${name}: expected ${all.join(", ")}\n${usage}`);
-if (!["full", "small"].includes(flags.size)) unknown(`--size ${flags.size}`, ["full", "small"]);
+const sizeNames = ["full", "small", "sanitizer"];
+if (!sizeNames.includes(flags.size)) unknown(`--size ${flags.size}`, sizeNames);
+if (flags.size === "sanitizer" && (flags.only.includes("bench") || flags.only.includes("sanitizer")))
+	stop(64, `--size sanitizer has the sections ops, goldens and repeats: name them with --only\n${usage}`);
 for (const name of flags.only) if (!sections.includes(name)) unknown(`--only ${name}`, sections);
 for (const name of flags.dtype ?? [])
 	if (!["f32", "bf16", "fp16"].includes(name)) unknown(`--dtype ${name}`, ["f32", "bf16", "fp16"]);
 if (!existsSync(join(root, "dist", "index.js"))) stop(69, "dist/ is not there: npm run build");
+
+const { opTable } = await import("./check/op_table.mjs");
+const opNames = opTable.map(({ name }) => name);
+for (const name of flags.op ?? []) if (!opNames.includes(name)) unknown(`--op ${name}`, opNames);
 
 const { describeDevice, checkGemm, findDevice } = await import("./check/machine.mjs");
 let device;
@@ -64,10 +71,6 @@ try {
 } catch (error) {
 	stop(error.exitStatus ?? 69, error.message);
 }
-const { opTable } = await import("./check/op_table.mjs");
-const opNames = opTable.map(({ name }) => name);
-for (const name of flags.op ?? []) if (!opNames.includes(name)) unknown(`--op ${name}`, opNames);
-
 const { sizes } = await import("./check/sizes.mjs");
 const size = sizes[flags.size];
 // The CPU has no fp16, and a GPU before sm_80 no bf16.
@@ -117,8 +120,14 @@ const work = {
 		if (flags.sanitizer && !program) stop(69, `${flags.sanitizer} does not run`);
 		document.sanitizer = program ?? null;
 		if (!program) return say("sanitizer: not run, compute-sanitizer is not on the PATH");
-		const part = ["--device", device.name, "--size", "small", "--only", "ops", "--allow-fallback-gemm"];
-		const args = [...part, ...dtypes.flatMap((d) => ["--dtype", d]), ...(flags.op ?? []).flatMap((name) => ["--op", name])];
+		// Ops alone, training steps and decoding from recorded graphs; of ops that are named, only these.
+		const part = flags.op ? ["ops"] : ["ops", "goldens", "repeats"];
+		const args = [
+			...["--device", device.name, "--size", "sanitizer", "--allow-fallback-gemm"],
+			...part.flatMap((name) => ["--only", name]),
+			...dtypes.flatMap((d) => ["--dtype", d]),
+			...(flags.op ?? []).flatMap((name) => ["--op", name]),
+		];
 		records.push(...checkSanitizer({ program, script: fileURLToPath(import.meta.url), args, onProgress: progress("sanitizer") }));
 	},
 	async bench() {

@@ -23,6 +23,7 @@ Napi::Value build_object(Napi::Env env) {
   object.Set("architectures", architectures);
   object.Set("ptx", text_or_null(env, build.ptx));
   object.Set("driverFloor", build.driver_floor);
+  object.Set("driverFloorBlackwell", build.driver_floor_blackwell);
   return object;
 }
 

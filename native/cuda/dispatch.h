@@ -18,6 +18,7 @@ struct Build {
   std::vector<std::string> architectures;  // machine code for each: "75", ..., "90a", ..., "120"
   std::string ptx;           // what later GPUs compile from when the program loads: "120"; "" without
   std::string driver_floor;  // the oldest driver that runs it: "580"
+  std::string driver_floor_blackwell;  // that knows GPUs of compute capability 10.0 and later, too
 };
 const Build& build();
 

@@ -1,9 +1,11 @@
 // Sentences for CUDA's errors, and what this build was compiled for.
 #include "cuda/errors.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 
+#include "cuda/attention.cuh"
 #include "cuda/dispatch.h"
 
 #if CUDART_VERSION < 12000
@@ -27,8 +29,8 @@ std::string explain_driver() {
          " or newer, or build fintune with an older toolkit (12.8 is the oldest that knows all GPUs)";
 }
 
-// Runs on every GPU of the same major version and no lower minor one; with the suffix a only on that very
-// one.
+// The driver can run it: on every GPU of the same major version and no lower minor one; with the suffix a
+// only on that very one.
 bool code_runs(const std::string& architecture, int capability) {
   const int number = std::atoi(architecture.c_str());
   if (architecture.back() == 'a') return number == capability;
@@ -46,16 +48,20 @@ const Build& build() {
     for (std::string a; list >> a;) b.architectures.push_back(a);
     b.ptx = FINTUNE_CUDA_PTX;
     b.driver_floor = CUDART_VERSION >= 13000 ? "580" : "525";
+    b.driver_floor_blackwell = CUDART_VERSION >= 13000 ? "580" : "570";
     return b;
   }();
   return here;
 }
 
 bool build_serves(int capability) {
+  int taken = 0;
   for (const std::string& a : build().architectures) {
-    if (code_runs(a, capability)) return true;
+    if (code_runs(a, capability)) taken = std::max(taken, std::atoi(a.c_str()));
   }
-  return !build().ptx.empty() && std::atoi(build().ptx.c_str()) <= capability;
+  const int ptx = std::atoi(build().ptx.c_str());
+  if (taken == 0 && ptx <= capability) taken = ptx;
+  return taken != 0 && attention::tile_family(taken) == attention::tile_family(capability);
 }
 
 std::string why_not_served(int capability) {

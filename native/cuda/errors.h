@@ -11,7 +11,8 @@ namespace cuda {
 // A sentence without its full stop: what is wrong and, where something can be done, what to do.
 std::string explain(cudaError_t status);
 
-// True where some machine code or the PTX of this build runs on GPUs of that capability.
+// True where the driver has machine code or the PTX of this build to run on GPUs of that capability, and what
+// it takes was compiled for their tile shapes.
 bool build_serves(int capability);
 // "compute capability 7.0, but this build has ...": why build_serves is false.
 std::string why_not_served(int capability);

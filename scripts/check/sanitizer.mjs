@@ -1,5 +1,5 @@
 /**
- * compute-sanitizer over a small part of the checks, by running the script again under it.
+ * compute-sanitizer over the checks in small, by running the script again under it.
  */
 import { spawnSync } from "node:child_process";
 
@@ -15,7 +15,7 @@ export function findSanitizer(program = "compute-sanitizer") {
 
 /**
  * @param {{program: string, script: string, args: string[], onProgress?: (text: string) => void}} options
- *   args: of the script, which then checks a few ops only
+ *   args: of the script, which then checks in small
  */
 export function checkSanitizer({ program, script, args, onProgress }) {
 	return tools.map((tool) => {

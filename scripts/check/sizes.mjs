@@ -16,6 +16,9 @@ const toy = {
 	intermediateSize: 72,
 };
 
+/** The same with linears of 1536: 8 x 12 tiles of 128 with a thousand tokens, from where on products take the large ones. */
+const tiles = { ...toy, vocabSize: 1537, hiddenSize: 128, numHeads: 2, numKvHeads: 1, headDim: 64, intermediateSize: 1536 };
+
 export const sizes = {
 	/** A machine with a GPU, about a quarter of an hour. */
 	full: {
@@ -26,6 +29,14 @@ export const sizes = {
 		repeats: { model: modelShape("qwen2.5-0.5b"), batch: { tokens: 1001, length: 333, rank: 16 } },
 		kernels: { model: modelShape("qwen2.5-1.5b"), batch: { tokens: 16384, length: 2048, rank: 128 }, rounds: 20, warmup: 500 },
 		train: { model: "qwen2.5-1.5b", rank: 128, tokens: 16384, length: 2048, steps: 10, warmup: 3 },
+	},
+	/** What runs under compute-sanitizer: as little as comes to every kernel, large tiles of products among them. */
+	sanitizer: {
+		shapes: 2,
+		real: false,
+		steps: 2,
+		times: 2,
+		repeats: { model: tiles, batch: { tokens: 1001, length: 333, rank: 16 } },
 	},
 	/** Tests, and a look whether anything works at all. */
 	small: {

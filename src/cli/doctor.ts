@@ -9,7 +9,6 @@ import type { Command } from "commander";
 import { cpuInfo } from "../engine/cpu_info.js";
 import { gpuInfo, type NativeGpuInfo } from "../engine/device.js";
 import { describeDriver, findDriver } from "../engine/driver.js";
-import { kernelSettings } from "../engine/kernel_settings.js";
 import { addonOutcomes } from "../engine/native.js";
 import type { DtypeName } from "../engine/types.js";
 import { ExitStatus } from "../errors.js";
@@ -19,6 +18,7 @@ import { formatBytes } from "../report/numbers.js";
 import { availableMemory } from "../stages/memory.js";
 import { taskDataDirs } from "../tasks/data_dirs.js";
 import { packageRoot, version } from "../version.js";
+import { cudaLines, judgeSettings } from "./doctor_cuda.js";
 import { addModelOptions, asOfDate, collect } from "./options.js";
 import { printJson, showError } from "./terminal.js";
 
@@ -61,14 +61,15 @@ export function addDoctor(program: Command): Command {
 			};
 			let cpu: ReturnType<typeof cpuInfo> | undefined;
 			let cuda: NativeGpuInfo | undefined;
-			let hopper = false;
 			try {
 				cpu = cpuInfo();
 				cuda = gpuInfo(true);
-				hopper = kernelSettings.hopper();
 			} catch (error) {
 				process.exitCode = showError(error);
 			}
+			// The device of a pipeline is a finding of its own.
+			const settings = cuda ? judgeSettings(cuda, file === undefined ? flags.device : "auto") : undefined;
+			for (const error of settings?.errors ?? []) process.exitCode = showError(error);
 			const devices = [
 				...(cpu ? ["cpu"] : []),
 				...(cuda?.gpus ?? []).filter(({ refused }) => refused === null).map(({ index }) => `cuda:${index}`),
@@ -88,7 +89,7 @@ export function addDoctor(program: Command): Command {
 								["dtype auto", cpu.hasBf16 ? "bf16 (multiplied by the hardware)" : "f32 (this CPU does not multiply bf16)"],
 							] as Line[])
 						: []),
-					...(cuda ? cudaLines(cuda, describeDriver(facts.driver), hopper) : []),
+					...(cuda ? cudaLines(cuda, describeDriver(facts.driver), settings?.hopper) : []),
 					["devices", devices.join(", ") || "none"],
 					["memory", `${formatBytes(facts.memory.available)} available of ${formatBytes(facts.memory.total)}`],
 					["tiny model", facts.tinyModel ? "there" : "missing: reinstall fintune"],
@@ -117,39 +118,3 @@ async function examine(
 /** A finding with its further lines below it. */
 const findingText = ({ level, about, message }: Finding): string =>
 	`${level.padEnd("warning".length)}  ${about}: ${message.replaceAll("\n", "\n           ")}`;
-
-/** What multiplies on a GPU, what was passed over for it, and what it has left to others in this process. */
-function productsText(cuda: NativeGpuInfo): string {
-	const { productLibrary, whyOwnProducts, passedOver, productsByLibrary, productsNotOffered, firstNotOffered } = cuda;
-	if (productLibrary === null) return `fintune's own kernels: ${whyOwnProducts?.split(";")[0]}`;
-	const refused =
-		productsNotOffered === 0
-			? ""
-			: `; it made ${productsByLibrary} products and did not offer ${productsNotOffered} (the first: ${firstNotOffered}), ` +
-				"which fintune's own kernels made";
-	return `${productLibrary}${refused}${passedOver === null ? "" : `; passed over: ${passedOver}`}`;
-}
-
-/** The build's CUDA, the driver, and a line a GPU, or why there is none. */
-export function cudaLines(cuda: NativeGpuInfo, driver: string | undefined, hopper = false): Line[] {
-	const { build, gpus } = cuda;
-	const built = build
-		? `CUDA ${build.toolkit} for sm_${build.architectures.join(", ")}${build.ptx ? ` and PTX of ${build.ptx}` : ""}; ` +
-			`needs driver ${build.driverFloor} or newer`
-		: "not in this addon";
-	const known = cuda.driver > 0 ? `, up to CUDA ${Math.floor(cuda.driver / 1000)}.${(cuda.driver % 1000) / 10}` : "";
-	return [
-		["cuda", built],
-		...(build ? [["products", productsText(cuda)] as Line] : []),
-		["driver", `${driver ?? "no sign of an NVIDIA driver"}${known}`],
-		...gpus.map(({ index, name, capability, multiprocessors, memoryTotal, memoryFree, refused }): Line => {
-			const free = memoryFree === null ? "" : `${formatBytes(memoryFree)} free of `;
-			const what = `${name}, sm_${capability}, ${multiprocessors} multiprocessors, ${free}${formatBytes(memoryTotal)}`;
-			return [`cuda:${index}`, refused === null ? what : `${what}: cannot be used: ${refused}`];
-		}),
-		...(build?.architectures.includes("90a") && gpus.some(({ capability }) => capability === 90)
-			? ([["hopper", hopper ? "on: attention uses warpgroups" : "off: FINTUNE_HOPPER=1 lets attention use warpgroups"]] as Line[])
-			: []),
-		...(cuda.reason === null || gpus.length > 0 ? [] : ([["gpu", `none: ${cuda.reason}`]] as Line[])),
-	];
-}

@@ -292,7 +292,13 @@ export interface NativeGpu {
 }
 export interface NativeGpuInfo {
 	/** What the addon was built with; null: without CUDA. */
-	build: { toolkit: string; architectures: string[]; ptx: string | null; driverFloor: string } | null;
+	build: {
+		toolkit: string;
+		architectures: string[];
+		ptx: string | null;
+		driverFloor: string;
+		driverFloorBlackwell: string;
+	} | null;
 	/** The newest CUDA that the driver knows, 13000 for 13.0; 0 without a driver. */
 	driver: number;
 	gpus: NativeGpu[];

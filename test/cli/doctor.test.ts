@@ -29,6 +29,18 @@ describe("doctor", () => {
 		for (const line of [/^addon .*loaded, /m, /^cuda /m, /^driver /m, /^devices +cpu/m]) expect(text.stdout).toMatch(line);
 	});
 
+	it.each([
+		[{ FINTUNE_DEVICE: "cuda:99" }, 69, /FINTUNE_DEVICE.*E_DEVICE/s],
+		[{ FINTUNE_GEMM: "cublas" }, 64, /FINTUNE_GEMM.*own or cublaslt.*cublas/s],
+		[{ FINTUNE_HOPPER: "yes" }, 64, /FINTUNE_HOPPER is 0 or 1, found yes/],
+	])("says that %j cannot be met, and shows the rest", async (env, expected, words) => {
+		const { status, stdout, stderr } = await fintune(["doctor"], { env });
+		expect(status).toBe(expected);
+		expect(stderr).toMatch(words);
+		expect(stderr).not.toContain("    at ");
+		expect(stdout).toMatch(/^devices +cpu/m);
+	});
+
 	it("ends with 69 where the addon does not load, and still shows the table", async () => {
 		const { status, stdout, stderr } = await fintune(["doctor", "--json"], { env: { FINTUNE_NATIVE: "gone.node" } });
 		expect(status).toBe(69);

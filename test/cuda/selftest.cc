@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "cuda/device.h"
 #include "cuda/dispatch.h"
+#include "cuda/errors.h"
 #include "cuda/gemm_library.h"
 #include "cuda/ops.h"
 #include "fake_runtime.h"
@@ -202,6 +203,32 @@ void which_gpus() {
   const cuda::Survey busy = cuda::survey(true);
   expect(busy.gpus[0].refused.find("busy") != std::string::npos, "a busy GPU");
   expect(cuda::survey(true).reason.empty(), "busy for ever");
+}
+
+// This program is built for 7.5, 8.0 and 9.0a, with PTX of 9.0.
+void which_code() {
+  const std::vector<std::pair<int, bool>> cases = {
+      {70, false},
+      {75, true},
+      {80, true},
+      {90, true},
+      // The driver would run code of 8.0 there, whose tiles do not fit their shared memory.
+      {86, false},
+      {87, false},
+      {89, false},
+      // From PTX of 9.0.
+      {100, true},
+      {103, true},
+      {110, true},
+      {120, false},
+      {121, false}};
+  for (const auto& [capability, served] : cases) {
+    expect(cuda::build_serves(capability) == served, "build_serves(" + std::to_string(capability) + ")");
+  }
+  const std::string why = cuda::why_not_served(86);
+  expect(why.find("compute capability 8.6") == 0 &&
+             why.find("FINTUNE_CUDA_ARCHITECTURES=86") != std::string::npos,
+         why);
 }
 
 void why_none() {
@@ -400,6 +427,7 @@ constexpr Case kCases[] = {
     {"the limit of shared memory is raised where needed", shared_limit},
     {"a lost device refuses everything, and is opened again when nothing lies on it", lost_and_reopened},
     {"GPUs are surveyed, and those that cannot be used named", which_gpus},
+    {"GPUs are served by code of their own kind alone", which_code},
     {"why there is no GPU", why_none},
     {"what is recorded is done again by one call", recorded},
     {"what is read back is waited for later", read_back},

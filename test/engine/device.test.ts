@@ -3,10 +3,10 @@
  * @module
  */
 import { describe, expect, it } from "vitest";
-import { cudaLines } from "../../src/cli/doctor.js";
+import { cudaLines, judgeSettings } from "../../src/cli/doctor_cuda.js";
 import { gpuInfo, missingDevice, type NativeGpuInfo } from "../../src/engine/device.js";
 
-const build = { toolkit: "13.0", architectures: ["75", "80", "90a"], ptx: "90", driverFloor: "580" };
+const build = { toolkit: "13.0", architectures: ["75", "80", "90a"], ptx: "90", driverFloor: "580", driverFloorBlackwell: "580" };
 const h100 = {
 	index: 0,
 	name: "NVIDIA H100 80GB HBM3",
@@ -81,12 +81,50 @@ describe("doctor's lines", () => {
 		);
 	});
 
+	it("show the driver that newer GPUs need", () => {
+		const line = (more: Partial<typeof build>) => {
+			const older = { ...build, toolkit: "12.8", driverFloor: "525", driverFloorBlackwell: "570", ...more };
+			return cudaLines({ ...without("no GPU"), build: older }, undefined)[0]?.[1];
+		};
+		expect(line({ architectures: ["80", "100", "120"], ptx: "120" })).toBe(
+			"CUDA 12.8 for sm_80, 100, 120 and PTX of 120; needs driver 525 or newer, 570 for compute capability 10 and 12",
+		);
+		expect(line({})).toMatch(/needs driver 525 or newer$/);
+	});
+
+	it("show FINTUNE_HOPPER where it changes nothing", () => {
+		const hopper = (info: Partial<NativeGpuInfo>, on: boolean) =>
+			cudaLines({ ...without("no GPU"), ...info }, undefined, on).find(([name]) => name === "hopper")?.[1];
+		expect(hopper({ gpus: [h100] }, true)).toMatch(/^on: /);
+		expect(hopper({}, true)).toBe("FINTUNE_HOPPER=1 changes nothing here: no GPU of compute capability 9.0");
+		expect(hopper({ build: { ...build, architectures: ["80"] }, gpus: [h100] }, true)).toMatch(/the build has no code for 90a$/);
+		expect(hopper({ build: null }, true)).toMatch(/the addon has no CUDA$/);
+		expect(hopper({}, false)).toBeUndefined();
+	});
+
 	it("show why there is none", () => {
 		expect(cudaLines({ ...without("this build has no CUDA"), build: null }, undefined)).toEqual([
 			["cuda", "not in this addon"],
 			["driver", "no sign of an NVIDIA driver"],
 			["gpu", "none: this build has no CUDA"],
 		]);
+	});
+});
+
+describe("what the environment asks for", () => {
+	const library = { ...without("no GPU"), productLibrary: "cuBLASLt 13.1.2 (x)" };
+	const errors = (info: NativeGpuInfo, env: NodeJS.ProcessEnv, device?: string) => judgeSettings(info, device, env).errors;
+
+	it("is judged", () => {
+		for (const FINTUNE_GEMM of ["", "own", "cublaslt"]) expect(errors(library, { FINTUNE_GEMM })).toEqual([]);
+		for (const FINTUNE_GEMM of ["", "own"]) expect(errors(without("no GPU"), { FINTUNE_GEMM })).toEqual([]);
+		expect(errors(library, { FINTUNE_GEMM: "cublas" })).toMatchObject([{ code: "E_ARGUMENT", exitStatus: 64, found: "cublas" }]);
+		const insisted = { FINTUNE_GEMM: "cublaslt" };
+		expect(errors(without("no GPU"), insisted)).toMatchObject([
+			{ code: "E_DEVICE", exitStatus: 69, found: "no libcublasLt.so.13" },
+		]);
+		expect(errors({ ...without("no GPU"), build: null }, insisted)).toMatchObject([{ found: "an addon without CUDA" }]);
+		expect(errors(library, {}, "cuda:99")).toMatchObject([{ code: "E_DEVICE", exitStatus: 69, where: "device" }]);
 	});
 });
 

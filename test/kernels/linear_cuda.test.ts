@@ -258,7 +258,7 @@ describe.skipIf(!kernels.simt)("products of the CUDA backend", () => {
 			simt.setCapability(capability);
 			for (const mode of ["early", "late", "random"] as const) {
 				simt.setAsyncMode(mode);
-				for (let seed = 1; seed <= 4; seed++) {
+				for (let seed = 1; seed <= 7; seed++) {
 					simt.setSeed(seed);
 					checkAll(type);
 				}

@@ -1,7 +1,19 @@
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
 import { hasShared, numericFact, whyNoShared } from "../shared.js";
-import { expectClose, expectSameBits, golden, itOnCpu, normal, Surroundings, stored, targets, use } from "./support.js";
+import { exact, type Round } from "./reference.js";
+import {
+	expectClose,
+	expectSameBits,
+	expectTwice,
+	golden,
+	itOnCpu,
+	normal,
+	Surroundings,
+	stored,
+	targets,
+	use,
+} from "./support.js";
 
 describe.each(targets)("rope, %s", (isa) => {
 	it("equals the golden with its tables, forward and backward", async () => {
@@ -51,13 +63,15 @@ describe.each(targets)("rope, %s", (isa) => {
 		const options = { heads, positions: around.tensor([tokens], position, "i32"), cos, sin };
 		kernels.rope(x, options);
 		const [c, s] = [cos.toFloat32Array(), sin.toFloat32Array()];
-		const want = Float64Array.from(values, (v, i) => {
-			const [t, j] = [Math.floor(i / (heads * dim)), i % dim];
-			const k = (position[t] as number) * (dim / 2) + (j % (dim / 2));
-			const other = values[j < dim / 2 ? i + dim / 2 : i - dim / 2] as number;
-			return v * (c[k] as number) + (j < dim / 2 ? -other : other) * (s[k] as number);
-		});
-		expectClose(x.toFloat32Array(), want, dtype === "f32" ? 2e-7 : 4e-3);
+		const turned = (r: Round) =>
+			Float64Array.from(values, (v, i) => {
+				const [t, j] = [Math.floor(i / (heads * dim)), i % dim];
+				const k = (position[t] as number) * (dim / 2) + (j % (dim / 2));
+				const other = values[j < dim / 2 ? i + dim / 2 : i - dim / 2] as number;
+				return r(r(v * (c[k] as number)) + r((j < dim / 2 ? -other : other) * (s[k] as number)));
+			});
+		const loop = turned(Math.fround).map(stored(dtype));
+		expectTwice(x.toFloat32Array(), turned(exact), loop, dtype, dtype === "f32" ? 2 ** -24 : 2 ** -9);
 		kernels.rope(x, { ...options, inverse: true });
 		expectClose(x.toFloat32Array(), values, dtype === "f32" ? 4e-7 : 1e-2, "back");
 		around.check();

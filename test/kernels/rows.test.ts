@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { bitsEqual, integers, random, Surroundings, targets, use } from "./support.js";
+import { bitsEqual, expectSameBits, integers, normal, random, Surroundings, targets, use } from "./support.js";
 
 /** `n` different numbers below `limit`, in any order. */
 function distinct(seed: number, n: number, limit: number): Int32Array {
@@ -59,6 +59,20 @@ describe.each(targets)("rows, %s", (target) => {
 			}),
 			{ numRuns: 25, seed: 7 },
 		);
+	});
+
+	it("moves the same bits always", () => {
+		use(target);
+		const [whole, cols] = [60, 70];
+		const x = kernels.tensor([whole, cols], normal(1, whole * cols));
+		const old = normal(2, whole * cols);
+		const ids = kernels.tensor([37], distinct(3, 37, whole));
+		expectSameBits(() => {
+			const y = kernels.gatherRows(x, ids);
+			const kept = kernels.tensor([whole, cols], old);
+			kernels.storeRows(y, ids, kept);
+			return [y, kernels.scatterRows(y, ids, kernels.tensor([whole, cols], old)), kept].map((t) => t.toFloat32Array());
+		});
 	});
 
 	it("converts between f32, bf16 and f16, between poisoned columns or packed", () => {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type KernelSampling, kernels } from "../../src/engine/kernels.js";
-import { expectSameBits, itOnCpu, normal, Surroundings, targets, use } from "./support.js";
+import { expectSameBits, expectTwice, itOnCpu, normal, Surroundings, targets, use } from "./support.js";
 
 /** What transformers' warpers do, in double: penalty, temperature, top_k, softmax, top_p, min_p, softmax. */
 function reference(logits: ArrayLike<number>, o: KernelSampling, seen: readonly number[] = []): Float64Array {
@@ -113,6 +113,33 @@ describe.each(targets)("sample, %s", (isa) => {
 		const tokens = (stream: number) => Array.from({ length: 30 }, (_, i) => draw(i, stream).token);
 		expect(tokens(1)).toEqual(tokens(1));
 		expect(tokens(1)).not.toEqual(tokens(2));
+	});
+
+	it("gives log-probabilities within twice the error of a plain float32 loop", () => {
+		use(isa);
+		const [n, vocab] = [isa === "simt" ? 12 : 60, 501];
+		const options = Array.from({ length: n }, (_, r) => ({
+			temperature: [0.5, 1, 2][r % 3] as number,
+			topK: [0, 40][r % 2] as number,
+			position: r,
+		}));
+		const logits = options.map((_, r) => normal(r + 1, vocab, 3));
+		const whole = kernels.tensor([n, vocab], Float32Array.from(logits.flatMap((row) => [...row])));
+		const { tokens, logprobs } = kernels.sampleRows(whole, options);
+		const drawn = options.map((o, r) => {
+			const p = reference(logits[r]!, o);
+			const scores = logits[r]!.map((x) => x / Math.fround(o.temperature));
+			const largest = scores.reduce((a, b) => Math.max(a, b));
+			const below = scores.map((s) => s - largest);
+			const sum = below.reduce((total, x, id) => (p[id]! > 0 ? Math.fround(total + Math.fround(Math.exp(x))) : total), 0);
+			const token = tokens[r]!;
+			return { truth: Math.log(p[token]!), loop: Math.fround(below[token]! - Math.fround(Math.log(sum))) };
+		});
+		expectTwice(
+			logprobs,
+			drawn.map(({ truth }) => truth),
+			drawn.map(({ loop }) => loop),
+		);
 	});
 
 	it("draws every row as if it were alone, whatever its neighbours ask for, and names the row that it cannot", () => {

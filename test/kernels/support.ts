@@ -170,7 +170,7 @@ export function expectTwice(actual: Numbers, exact: Numbers, loop: Numbers, what
 }
 
 /** Accesses and meetings that a test on simt may spend on schedules: a second or two. */
-const maxWork = 2e7;
+const maxWork = 2.6e7;
 
 /** The same bits on repetition and with 1, 2 and 3 threads; on simt with 20 schedules (3 or more if those cost too much). */
 export function expectSameBits(run: () => Float32Array[]): void {

@@ -74,9 +74,10 @@ describe("the script", () => {
 
 	it.each([
 		[["--size", "huge"], 64, "--size huge"],
+		[["--size", "sanitizer"], 64, "ops, goldens and repeats"],
 		[["--only", "everything"], 64, "--only everything"],
 		[["--dtype", "int8"], 64, "--dtype int8"],
-		[["--device", "cpu", "--op", "atention"], 64, "--op atention"],
+		[["--device", "cuda:99", "--op", "atention"], 64, "--op atention"],
 		[["--colour"], 64, "--colour"],
 		[["--device", "tpu"], 64, "unknown device"],
 		[["--device", "cuda:99"], 69, ""],
@@ -133,6 +134,35 @@ process.exit(errors ? exit : status);
 		expect(JSON.parse(stdout)).toMatchObject({ passed: false, failed: 1 });
 		expect(stderr).toContain('"tool":"racecheck","status":86,"summary":"ERROR SUMMARY: 1 errors"');
 	});
+
+	it("sees ops, training and decoding", async () => {
+		// Writes down what it should run, and runs nothing.
+		const path = join(dir, "sanitizer-args.mjs");
+		writeFileSync(
+			path,
+			`#!${process.execPath}
+import { appendFileSync } from "node:fs";
+appendFileSync(${JSON.stringify(join(dir, "args.jsonl"))}, JSON.stringify(process.argv.slice(2)) + "\\n");
+`,
+		);
+		chmodSync(path, 0o755);
+		expect((await checkGpu(...small, "--dtype", "f32", "--only", "sanitizer", "--sanitizer", path)).status).toBe(0);
+		const lines = readFileSync(join(dir, "args.jsonl"), "utf8").trimEnd().split("\n");
+		const [version, ...runs] = lines.map((line) => JSON.parse(line) as string[]);
+		expect(version).toEqual(["--version"]);
+		expect(runs).toHaveLength(4);
+		for (const args of runs) {
+			const only = args.flatMap((arg, i) => (arg === "--only" ? [args[i + 1]] : []));
+			expect(only).toEqual(["ops", "goldens", "repeats"]);
+		}
+		// The same without it.
+		const args = (runs[0] as string[]).slice(6);
+		const { status, stdout } = await checkGpu(...args);
+		expect(status).toBe(0);
+		const seen = (JSON.parse(stdout).records as { op?: string; result?: string }[]).map(({ op, result }) => op ?? result);
+		for (const name of ["gradients of a step", "recorded decoding", "step 2: loss", "greedy: wrong answers"])
+			expect(seen).toContain(name);
+	}, 240_000);
 
 	it("that does not run is no pass", async () => {
 		expect(await run(join(dir, "no-such-program"))).toMatchObject({
