@@ -50,8 +50,28 @@ struct Panels {
   GPU_FN static int place(int row, int chunk) { return plain(row, chunk ^ (row & 7)); }
   GPU_FN static int plain(int row, int chunk) { return row * gpu::kSwizzledLine + 16 * chunk; }
 
-  // A warp starts to copy rows [first, first + kSlab) to byte `to`, or copies them; they are there when
-  // `full` has had its arrival. Those beyond the sequence become zero.
+  // Threads whose numbers are 0 .. kThreads - 1, modulo kThreads, start to copy rows [first, first + kMany)
+  // to byte `to`; those beyond the sequence become zero.
+  template <class T, int kThreads, int kMany = kRows>
+  GPU_FN static void copy(int to, const Rows<T>& from, int first) {
+    constexpr int kStep = kThreads / 8, kSteps = (kMany + kStep - 1) / kStep;
+    [[maybe_unused]] constexpr int kAtOnce = kThreads == 32 ? 1 : kSteps;  // a warp that has few registers
+    const int own = gpu::thread() % kThreads / 8, chunk = gpu::thread() % 8;
+#pragma unroll kAtOnce
+    for (int n = 0; n < kSteps; ++n) {
+      const int row = own + n * kStep;
+      if (kMany % kStep != 0 && row >= kMany) break;
+      const int at = to + GPU_SWIZZLE(place(row, chunk), plain(row, chunk));
+      const bool valid = first + row < from.count;
+#pragma unroll
+      for (int panel = 0; panel < kCount; ++panel) {
+        gpu::cp_async_16(gpu::shared<T>(at + panel * kPanel), from.at(first + row, 8 * panel + chunk), valid);
+      }
+    }
+  }
+
+  // A warp brings rows [first, first + kSlab) to byte `to`, those beyond the sequence as zeros, and arrives
+  // at `full` once.
   template <class T>
   GPU_FN static void bring(int to, const TensorMap& map, const Rows<T>& from, int first, uint64_t* full) {
     if (first + kSlab <= from.count) {
@@ -64,22 +84,13 @@ struct Panels {
                         static_cast<int>(from.start) + first, full);
         }
       }
-      return;
+    } else {
+      copy<T, 32, kSlab>(to, from, first);
+      gpu::cp_async_commit();
+      GPU_ASYNC_WAIT(0);
+      GPU_PROXY_FENCE();
+      GPU_MBARRIER_ARRIVE(full);
     }
-    const int own = gpu::lane() / 8, chunk = gpu::lane() % 8;
-#pragma unroll 1
-    for (int row = own; row < kSlab; row += 4) {
-      const int at = to + GPU_SWIZZLE(place(row, chunk), plain(row, chunk));
-      const bool valid = first + row < from.count;
-#pragma unroll
-      for (int panel = 0; panel < kCount; ++panel) {
-        gpu::cp_async_16(gpu::shared<T>(at + panel * kPanel), from.at(first + row, 8 * panel + chunk), valid);
-      }
-    }
-    gpu::cp_async_commit();
-    GPU_ASYNC_WAIT(0);
-    GPU_PROXY_FENCE();
-    GPU_MBARRIER_ARRIVE(full);
   }
 };
 
@@ -228,6 +239,7 @@ GPU_FN void attend(const Forward& op, const WarpgroupBlock<Tile>& block, int war
     gpu::pin(scores[0]);
     GPU_MBARRIER_ARRIVE(block.keys_empty(j));
     soften(j);
+    gpu::settle(result.sum[0][0] + result.sum[0][1]);
     GPU_WGMMA_WAIT(0);
     gpu::pin(result.out[0]);
     gpu::pin(weights);
@@ -254,14 +266,22 @@ void warpgroup_forward_kernel(Forward op, GPU_GRID_CONSTANT ForwardMaps maps) {
   WarpgroupBlock<Tile> block;
   block.work = find_wanted(op, Tile::kQueries, gpu::block_x() / op.shape.heads);
   if (block.work.tile < 0) return;
+  // From one lane, so that the compiler knows these to be one number for the warp, as descriptors are.
+  block.work.start = gpu::shuffle(block.work.start, 0);
+  block.work.length = gpu::shuffle(block.work.length, 0);
+  block.work.tile = gpu::shuffle(block.work.tile, 0);
+  const int warp = gpu::shuffle(gpu::warp(), 0);
   block.head = gpu::block_x() % op.shape.heads;
   block.first = block.work.tile * Tile::kQueries;
   block.tiles = block.tiles_before(block.first + Tile::kQueries, block.work.length);
   block.base = gpu::aligned_offset(gpu::kSwizzledAtom);
-  // From one lane, so that the compiler knows it to be one number for the warp, as descriptors are.
-  const int warp = gpu::shuffle(gpu::warp(), 0);
   if (warp == 0) {
-    if (gpu::lane() == 0) block.init_barriers();
+    if (gpu::lane() == 0) {
+      gpu::fetch_map(maps.k);
+      gpu::fetch_map(maps.q);
+      gpu::fetch_map(maps.v);
+      block.init_barriers();
+    }
     GPU_PROXY_FENCE();
   }
   GPU_BARRIER();

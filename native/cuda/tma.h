@@ -12,6 +12,7 @@
 // - GPU_MBARRIER_WAIT(barrier, parity): all lanes of a warp; until the phase of that parity (of its number,
 // from
 //   0) has ended. The phase before the first counts as ended.
+// - fetch_map(map): so that the first copy by it finds it at hand
 // - copy_box(to, map, column, row, barrier): by one thread, in the background. The box of `map` whose first
 //   element is (row, column), beyond the matrix zeros, to shared memory, swizzled: `to` is a multiple of 1024
 //   where it begins an atom.

@@ -43,6 +43,10 @@ GPU_FN void mbarrier_wait(uint64_t* barrier, int parity) {
       : "memory");
 }
 
+GPU_FN void fetch_map(const cuda::TensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
 GPU_FN void copy_box(void* to_shared, const cuda::TensorMap& map, int column, int row, uint64_t* barrier) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, "
