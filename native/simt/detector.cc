@@ -299,7 +299,7 @@ void Detector::begin_bulk(const Fiber& f, const void* to, Where where, const voi
                       ", with no fence between the proxies");
     }
   });
-  access(f, Access::Write, to, 16, 16, site);
+  check(f, Access::Write, to, 16, 16, site);
   const Stamp own = static_cast<Stamp>(block_) << 32 | static_cast<Stamp>(mbarrier) << (kEpochBits + 2) |
                     static_cast<Stamp>(phase) << 2 | kBulk;
   for_cells(region, at, 16, [&](Cell& cell, uintptr_t) { cell.write = own | kCopy; });

@@ -116,7 +116,11 @@ class Detector {
   void read_in_background(const Fiber& f, uintptr_t at, Where where);
   void hold(uintptr_t at, int more);
 
-  // 16 bytes that a bulk copy writes in the background, from its issue to its end.
+  // What a bulk copy reads; 16 bytes that it writes in the background, from its issue to its end. No accesses
+  // of the thread that issues it.
+  void read_bulk(const Fiber& f, const void* from, size_t bytes, const void* site) {
+    check(f, Access::Read, from, bytes, 0, site);
+  }
   void begin_bulk(const Fiber& f, const void* to, Where where, const void* site, int mbarrier,
                   uint32_t phase);
   void end_bulk(const void* to);

@@ -178,7 +178,7 @@ void Mbarriers::copy(const Fiber& f, char* to, const BoxMap& map, int column, in
     const int64_t from = std::max(column, 0), end = std::min<int64_t>(column + map.box_columns, map.columns);
     if (row + line >= 0 && row + line < map.rows && from < end) {
       const char* const first = map.data + 2 * ((row + line) * map.ld + from);
-      detector.access(f, Detector::Access::Read, first, static_cast<size_t>(2 * (end - from)), 0, site);
+      detector.read_bulk(f, first, static_cast<size_t>(2 * (end - from)), site);
     }
   }
   b.announced -= c.bytes();
