@@ -38,6 +38,14 @@ GPU_FN void pin(uint32_t (&x)[kBlocks][4]) {
   }
 }
 
+// What x, which is not negative, comes from is computed before the next wait: the compiler would move all
+// that no result of it needs behind it, where no product is under way any more. The instruction is never
+// executed.
+GPU_FN void settle(float x) {
+  asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n@p nanosleep.u32 0;\n}" ::"f"(x)
+               : "memory");
+}
+
 #define FINTUNE_REGISTERS_64                                                \
   "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"

@@ -34,8 +34,8 @@ void set_async_mode(const std::string& mode);
 struct SiteInfo {
   std::string file;
   int line;
-  // "barrier", "named barrier", "warp sync", "async wait", "swizzle", "warpgroup fence", "warpgroup wait" or
-  // "proxy fence"
+  // "barrier", "named barrier", "warp sync", "async wait", "swizzle", "warpgroup fence", "warpgroup wait",
+  // "proxy fence", "mbarrier arrive", "mbarrier announce" or "mbarrier wait"
   std::string kind;
   bool enabled;
   int64_t visits;  // by threads, since the process began

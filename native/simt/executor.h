@@ -52,7 +52,10 @@ enum class Meeting : uint8_t {
   WarpgroupCommit,
   WarpgroupWait,
   WarpgroupProduct,
-  ProxyFence
+  ProxyFence,
+  MbarrierArrive,
+  MbarrierWait,
+  SetRegisters
 };
 
 // What a lane brings to a meeting.
@@ -60,7 +63,7 @@ struct Request {
   Meeting meeting = Meeting::None;
   Where where{};
   // Must be equal in all lanes: which exchange, which tile, how many matrices and whether transposed; id and
-  // number of threads of a barrier.
+  // number of threads of a barrier; an mbarrier's byte in shared memory, and bytes or parity.
   int kind = 0, count = 0;
   int operand = 0;     // of an exchange
   uint64_t value = 0;  // in and out
@@ -85,6 +88,7 @@ struct AsyncCopy {
 
 class Detector;
 class Traffic;
+class Mbarriers;
 class Warpgroups;
 struct Warp;
 
@@ -138,6 +142,7 @@ class Executor {
   // Accesses and meetings since the process began: the work that was done.
   int64_t work() const { return work_ + steps_; }
   Detector& detector() { return *detector_; }
+  Mbarriers& mbarriers() { return *mbarriers_; }
   Random& random() { return random_; }
   // Counts accesses and meetings, so that a kernel that never ends does.
   void step(const Fiber& f) {
@@ -173,6 +178,7 @@ class Executor {
   void next(Fiber& f);
   Context& end_of_segment(Warp& w);
   Context& draw_warp(Warp* last);
+  int runnable_warps(Warp** runnable);
   void check_meeting(const Warp& w);
   void perform(Warp& w);
   void perform_exchange(Warp& w);
@@ -191,6 +197,7 @@ class Executor {
   std::unique_ptr<Detector> detector_;
   std::unique_ptr<Warpgroups> warpgroups_;
   std::unique_ptr<Traffic> traffic_;
+  std::unique_ptr<Mbarriers> mbarriers_;
   int64_t steps_ = 0;  // of this launch
   int64_t work_ = 0;   // of those before
 

@@ -21,6 +21,7 @@ GPU_FN void wgmma_commit(simt::Where where = {__builtin_FILE(), __builtin_LINE()
 // The executor sees registers as they are whenever it is called.
 template <class T, int kBlocks>
 GPU_FN void pin(T (&)[kBlocks][4]) {}
+GPU_FN void settle(float) {}
 
 template <class T, int kColumns>
 GPU_FN void wgmma_shared(float (&c)[kColumns / 8][4], uint64_t a, uint64_t b, bool add GPU_WHERE) {
