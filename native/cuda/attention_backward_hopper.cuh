@@ -1,172 +1,13 @@
 // The backward pass on the tensor cores of sm_90a: the two kernels of attention_backward.cuh, on warpgroups.
-// A block owns rows of two matrices, which stay in shared memory, 64 to a warpgroup, and goes over pairs of
-// tiles of 64 rows of the two others: one kernel owns keys and values and meets queries and dy, the other
-// owns queries and dy and meets keys and values. Scores and dy v^T of a pair are computed while what was made
-// of the pair before is added to the sums, and become p and ds while these products are still under way; p
-// and ds never leave the registers. Pairs have three slots: one that is met, the one before, and one that the
-// next is copied to.
+// One owns keys and values and meets queries and dy, of all heads of the group in fixed order; the other owns
+// queries and dy and meets keys and values.
 #pragma once
 
-#include "cuda/attention_backward.cuh"
-#include "cuda/attention_hopper.cuh"
+#include "cuda/attention_pairs.cuh"
 
 namespace fintune {
 namespace cuda {
 namespace attention {
-
-// Whose rows a block owns. Sums, scores, dy v^T, p and ds of a warpgroup take 224 registers a thread where
-// keys of 128 columns are owned, else at most 160: a third warpgroup fits where 168 suffice.
-template <Side kSide_, int kDim_>
-struct WarpgroupPairTile {
-  static constexpr Side kSide = kSide_;
-  static constexpr int kDim = kDim_;
-  static constexpr int kGroups = kSide == Side::Queries && kDim == 64 ? 3 : 2, kThreads = 128 * kGroups;
-  static constexpr int kRows = 64, kOwn = kRows * kGroups;
-  // Bytes: of 64 rows, of a pair of tiles with, of queries, what belongs to their rows; begin of the slots.
-  static constexpr int kTile = kRows * 2 * kDim;
-  static constexpr int kSlot = 2 * kTile + (kSide == Side::Keys ? gpu::kSwizzledAtom : 0);
-  static constexpr int kFirstSlot = 2 * kGroups * kTile;
-  // Dynamic shared memory begins at a multiple of 128 only.
-  static constexpr size_t kBytes = gpu::kSwizzledAtom - 128 + kFirstSlot + 3 * kSlot;
-};
-
-// Shared memory of a block: its own rows of matrices a and b, and the slots. Byte offsets.
-template <class T, class Tile>
-struct Pairs {
-  using Copy = Panels<Tile::kRows, Tile::kDim>;
-  int first_slot, before, now, next;
-
-  GPU_FN explicit Pairs(int base)
-      : first_slot(base + Tile::kFirstSlot),
-        before(first_slot + 2 * Tile::kSlot),
-        now(first_slot),
-        next(first_slot + Tile::kSlot) {}
-  GPU_FN int own(int matrix, int group) const {
-    return first_slot + (matrix * Tile::kGroups + group) * Tile::kTile - Tile::kFirstSlot;
-  }
-  GPU_FN static int stats(int slot) { return slot + 2 * Tile::kTile; }
-
-  // Starts to copy the block's own rows, which are complete with the first pair.
-  GPU_FN void copy_own(const Rows<T>& a, const Rows<T>& b, int first) const {
-#pragma unroll
-    for (int group = 0; group < Tile::kGroups; ++group) {
-      const int row = first + group * Tile::kRows;
-      Copy::template copy<T, Tile::kThreads>(own(0, group), a, row);
-      Copy::template copy<T, Tile::kThreads>(own(1, group), b, row);
-    }
-  }
-  GPU_FN static void copy(int slot, const Rows<T>& a, const Rows<T>& b, int first) {
-    Copy::template copy<T, Tile::kThreads>(slot, a, first);
-    Copy::template copy<T, Tile::kThreads>(slot + Tile::kTile, b, first);
-    gpu::cp_async_commit();
-  }
-  // All that was copied has come, and slot `next` is used up.
-  GPU_FN static void arrive() {
-    GPU_ASYNC_WAIT(0);
-    GPU_PROXY_FENCE();
-    GPU_BARRIER();
-  }
-  GPU_FN void turn() {
-    const int used = before;
-    before = now;
-    now = next;
-    next = used;
-  }
-};
-
-// Elements whose key lies behind their query become zero; kRows: whose the rows are. `ahead`: first query -
-// first key.
-template <Side kRows, int kColumns>
-GPU_FN void hide(float (&x)[kColumns / 8][4], int ahead) {
-  const int g = gpu::lane() / 4, t = gpu::lane() % 4;
-#pragma unroll
-  for (int n = 0; n < kColumns / 8; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = 8 * (i / 2) + g, column = 8 * n + 2 * t + i % 2;
-      const int query = kRows == Side::Queries ? row : column, key = kRows == Side::Queries ? column : row;
-      if (key > ahead + query) x[n][i] = 0.0f;
-    }
-  }
-}
-
-// A warpgroup's registers.
-template <class T, class Tile>
-struct PairRows {
-  static constexpr int kRows = Tile::kRows, kDim = Tile::kDim;
-  static constexpr bool kKeys = Tile::kSide == Side::Keys;
-  float sum[1][kDim / 8][4];                            // ds a: dk or dq, before the scale
-  float dv[1][kKeys ? kDim / 8 : 1][4];                 // p b, of keys only
-  float p[kRows / 8][4], ds[kRows / 8][4];              // scores and dy v^T, and what they become
-  uint32_t p_left[kRows / 16][4], left[kRows / 16][4];  // p and ds of the pair before, as operands
-
-  GPU_FN void clear() {
-    attention::clear(sum);
-    attention::clear(dv);
-  }
-
-  // The products of a pair (`now`: the warpgroup meets one in this step) and those that add the pair before
-  // (`had`). `weigh` makes p of the scores, `differentiate` ds of p and dy v^T.
-  template <class Weigh, class Differentiate>
-  GPU_FN void step(bool now, bool had, int own_a, int own_b, const Pairs<T, Tile>& pairs, const Weigh& weigh,
-                   const Differentiate& differentiate) {
-    if (had) pin_sums();
-    if (now && had) {
-      GPU_WGMMA_FENCE();
-      begin_products(own_a, own_b, pairs.now);
-      begin_sums(pairs.before);
-      GPU_WGMMA_WAIT(kKeys ? 3 : 2);
-      gpu::pin(p);
-      weigh(p);
-      GPU_WGMMA_WAIT(kKeys ? 2 : 1);
-      gpu::pin(ds);
-      differentiate(ds, p);
-      GPU_WGMMA_WAIT(0);
-      pin_sums();
-      pack();
-    } else if (now) {
-      GPU_WGMMA_FENCE();
-      begin_products(own_a, own_b, pairs.now);
-      GPU_WGMMA_WAIT(1);
-      gpu::pin(p);
-      weigh(p);
-      GPU_WGMMA_WAIT(0);
-      gpu::pin(ds);
-      differentiate(ds, p);
-      pack();
-    } else if (had) {
-      GPU_WGMMA_FENCE();
-      begin_sums(pairs.before);
-      GPU_WGMMA_WAIT(0);
-      pin_sums();
-    }
-  }
-
- private:
-  GPU_FN void begin_products(int own_a, int own_b, int pair) {
-    begin_scores<T, kDim, kRows>(p, own_a, pair);
-    begin_scores<T, kDim, kRows>(ds, own_b, pair + Tile::kTile);
-  }
-  GPU_FN void begin_sums(int pair) {
-    if constexpr (kKeys) begin_outputs<T, kDim, kRows>(dv[0], p_left, pair + Tile::kTile);
-    begin_outputs<T, kDim, kRows>(sum[0], left, pair);
-  }
-  GPU_FN void pack() {
-#pragma unroll
-    for (int n = 0; n < kRows / 16; ++n) {
-      if constexpr (kKeys) pack_left<T, kRows>(p_left[n], p, n);
-      pack_left<T, kRows>(left[n], ds, n);
-    }
-  }
-  GPU_FN void pin_sums() {
-    gpu::pin(sum[0]);
-    gpu::pin(left);
-    if constexpr (kKeys) {
-      gpu::pin(dv[0]);
-      gpu::pin(p_left);
-    }
-  }
-};
 
 template <class T, class Tile>
 GPU_KERNEL(Tile::kThreads, 1)
@@ -205,6 +46,8 @@ void warpgroup_backward_keys_kernel(Backward op) {
   begin(pairs.now, head, query);
   end(pairs.now);
 
+  SharedPair<T, Tile> left;
+  left.load(pairs, warp);
   PairRows<T, Tile> rows;
   rows.clear();
   const float c = shape.scale * kLog2E;
@@ -225,7 +68,7 @@ void warpgroup_backward_keys_kernel(Backward op) {
     const bool masked = ahead < 15;
     const StatsPair* const stats = gpu::shared<StatsPair>(pairs.stats(pairs.now)) + gpu::lane() % 4;
     rows.step(
-        now, had, pairs.own(0, group), pairs.own(1, group), pairs,
+        now, had, left, pairs,
         [&](float(&p)[kRows / 8][4]) {
 #pragma unroll
           for (int n = 0; n < kRows / 8; ++n) {
@@ -249,14 +92,13 @@ void warpgroup_backward_keys_kernel(Backward op) {
   }
   if (own >= work.length) return;
   // Keys and values become the way out.
-  const int warp_bytes = warp % 4 * 16 * 2 * Tile::kDim;
   float factor[1][2];
   fill(factor, shape.scale);
   store_rows<T, Tile::kDim, 1>(rows_of<T>(op.dk, shape, work, kv_head), own, rows.sum, factor,
-                               pairs.own(0, group) + warp_bytes);
+                               pairs.own_rows(0, warp));
   fill(factor, 1.0f);
   store_rows<T, Tile::kDim, 1>(rows_of<T>(op.dv, shape, work, kv_head), own, rows.dv, factor,
-                               pairs.own(1, group) + warp_bytes);
+                               pairs.own_rows(1, warp));
 }
 
 template <class T, class Tile>
@@ -281,6 +123,9 @@ void warpgroup_backward_queries_kernel(Backward op) {
   const Rows<T> values = rows_of<T>(op.v, shape, work, head / shape.group);
   pairs.copy_own(rows_of<T>(op.q, shape, work, head), rows_of<T>(op.dy, shape, work, head), first);
   Pairs<T, Tile>::copy(pairs.now, keys, values, 0);
+  const auto copy = [&](int j) {
+    if (j < tiles) Pairs<T, Tile>::copy(pairs.next, keys, values, j * kRows);
+  };
 
   RowStats stats[2];
 #pragma unroll
@@ -294,13 +139,10 @@ void warpgroup_backward_queries_kernel(Backward op) {
   PairRows<T, Tile> rows;
   rows.clear();
   const float c = shape.scale * kLog2E;
-#pragma unroll 1
-  for (int j = 0; j <= tiles; ++j, pairs.turn()) {
-    Pairs<T, Tile>::arrive();
-    if (j + 1 < tiles) Pairs<T, Tile>::copy(pairs.next, keys, values, (j + 1) * kRows);
+  const auto step = [&](int j, bool had, const auto& left) {
     const int ahead = own - j * kRows;
     rows.step(
-        j<seen, j> 0 && j <= seen, pairs.own(0, group), pairs.own(1, group), pairs,
+        j < seen, had, left, pairs,
         [&](float(&p)[kRows / 8][4]) {
 #pragma unroll
           for (int n = 0; n < kRows / 8; ++n) {
@@ -316,13 +158,25 @@ void warpgroup_backward_queries_kernel(Backward op) {
           }
           if (ahead < kRows - 1) hide<Side::Queries, kRows>(ds, ahead);
         });
+  };
+  Pairs<T, Tile>::arrive();
+  copy(1);
+  std::conditional_t<Tile::kHeld, HeldPair<T, Tile>, SharedPair<T, Tile>> left;
+  left.load(pairs, warp);
+  step(0, false, left);
+#pragma unroll 1
+  for (int j = 1; j <= tiles; ++j) {
+    pairs.turn();
+    Pairs<T, Tile>::arrive();
+    copy(j + 1);
+    step(j, j <= seen, left);
   }
   if (own >= work.length) return;
   float factor[1][2];
   fill(factor, shape.scale);
   // Queries become the way out.
   store_rows<T, Tile::kDim, 1>(rows_of<T>(op.dq, shape, work, head), own, rows.sum, factor,
-                               pairs.own(0, group) + warp % 4 * 16 * 2 * Tile::kDim);
+                               pairs.own_rows(0, warp));
 }
 
 template <class T, int kDim>
