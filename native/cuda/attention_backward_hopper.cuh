@@ -23,52 +23,52 @@ void warpgroup_backward_keys_kernel(Backward op) {
   const int group = warp / 4, group_first = first + group * kRows;
   const int own = group_first + warp % 4 * 16;  // the warp's first row
 
-  Pairs<T, Tile> pairs(gpu::aligned_offset(gpu::kSwizzledAtom));
-  // What belongs to the rows of the next pair's queries; rows beyond the sequence are zeros, and so is what
-  // they add.
+  const Pairs<T, Tile> pairs{gpu::aligned_offset(gpu::kSwizzledAtom)};
+  pairs.copy_own(rows_of<T>(op.k, shape, work, kv_head), rows_of<T>(op.v, shape, work, kv_head), first);
+  // The pair that is copied next, from the first queries that see keys of the tile on.
+  int copied = 0, head = kv_head * shape.group, query = first;
+  const int last_head = head + shape.group;
+  // What belongs to the rows of the newest pair, on its way; rows beyond the sequence are zeros, and so is
+  // what they add.
   RowStats row;
-  const auto begin = [&](int slot, int head, int query) {
-    Pairs<T, Tile>::copy(slot, rows_of<T>(op.q, shape, work, head), rows_of<T>(op.dy, shape, work, head),
-                         query);
+  const auto copy = [&] {
+    pairs.copy(head < last_head, copied, rows_of<T>(op.q, shape, work, head),
+               rows_of<T>(op.dy, shape, work, head), query);
     const int at = query + gpu::thread();
     row = RowStats{0.0f, 0.0f};
-    if (gpu::thread() < kRows && at < work.length) {
+    if (head < last_head && gpu::thread() < kRows && at < work.length) {
       row = op.stats[static_cast<int64_t>(head) * shape.sequences.tokens + work.start + at];
     }
+    ++copied;
+    query += kRows;
+    if (query >= work.length) {
+      query = first;
+      ++head;
+    }
   };
-  const auto end = [&](int slot) {
-    if (gpu::thread() < kRows) gpu::shared<RowStats>(pairs.stats(slot))[gpu::thread()] = row;
+  const auto keep_row = [&] {
+    if (gpu::thread() < kRows) pairs.stats(copied - 1)[gpu::thread()] = row;
   };
-  pairs.copy_own(rows_of<T>(op.k, shape, work, kv_head), rows_of<T>(op.v, shape, work, kv_head), first);
-  // Queries that see keys of the tile begin with it.
-  int head = kv_head * shape.group, query = first;
-  const int last_head = head + shape.group;
-  begin(pairs.now, head, query);
-  end(pairs.now);
+  copy();
+  keep_row();
+  copy();
 
   SharedPair<T, Tile> left;
   left.load(pairs, warp);
   PairRows<T, Tile> rows;
   rows.clear();
   const float c = shape.scale * kLog2E;
+  const int each = tiles_of(Work{0, 0, work.length - first, 0}, kRows), steps = each * shape.group;
   bool had = false;
 #pragma unroll 1
-  for (bool more = true; more; pairs.turn()) {
+  for (int j = 0, met = 0; j <= steps; ++j) {
     Pairs<T, Tile>::arrive();
-    more = head < last_head;
-    const bool now = more && group_first < work.length && query + kRows > group_first;
-    const int ahead = query - own;
-    query += kRows;
-    if (query >= work.length) {
-      query = first;
-      ++head;
-    }
-    const bool copies = head < last_head;
-    if (copies) begin(pairs.next, head, query);
+    const bool now = j < steps && group_first < work.length && met >= group;
+    const int ahead = first + met * kRows - own;
     const bool masked = ahead < 15;
-    const StatsPair* const stats = gpu::shared<StatsPair>(pairs.stats(pairs.now)) + gpu::lane() % 4;
+    const StatsPair* const stats = gpu::shared<StatsPair>(pairs.slot(j) + 2 * Tile::kTile) + gpu::lane() % 4;
     rows.step(
-        now, had, left, pairs,
+        j, now, had, left, pairs,
         [&](float(&p)[kRows / 8][4]) {
 #pragma unroll
           for (int n = 0; n < kRows / 8; ++n) {
@@ -85,10 +85,13 @@ void warpgroup_backward_keys_kernel(Backward op) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - pair.rows[i % 2].delta);
           }
-          if (masked) hide<Side::Keys, kRows>(ds, ahead);
+        },
+        [&] {
+          keep_row();
+          copy();
         });
     had = now;
-    if (copies) end(pairs.next);
+    met = met + 1 < each ? met + 1 : 0;
   }
   if (own >= work.length) return;
   // Keys and values become the way out.
@@ -118,14 +121,13 @@ void warpgroup_backward_queries_kernel(Backward op) {
   const int tiles = tiles_before(first + Tile::kOwn);
   const int seen = group_first < work.length ? tiles_before(group_first + kRows) : 0;
 
-  Pairs<T, Tile> pairs(gpu::aligned_offset(gpu::kSwizzledAtom));
+  const Pairs<T, Tile> pairs{gpu::aligned_offset(gpu::kSwizzledAtom)};
   const Rows<T> keys = rows_of<T>(op.k, shape, work, head / shape.group);
   const Rows<T> values = rows_of<T>(op.v, shape, work, head / shape.group);
   pairs.copy_own(rows_of<T>(op.q, shape, work, head), rows_of<T>(op.dy, shape, work, head), first);
-  Pairs<T, Tile>::copy(pairs.now, keys, values, 0);
-  const auto copy = [&](int j) {
-    if (j < tiles) Pairs<T, Tile>::copy(pairs.next, keys, values, j * kRows);
-  };
+  const auto copy = [&](int j) { pairs.copy(j < tiles, j, keys, values, j * kRows); };
+  copy(0);
+  copy(1);
 
   RowStats stats[2];
 #pragma unroll
@@ -142,7 +144,7 @@ void warpgroup_backward_queries_kernel(Backward op) {
   const auto step = [&](int j, bool had, const auto& left) {
     const int ahead = own - j * kRows;
     rows.step(
-        j < seen, had, left, pairs,
+        j, j < seen, had, left, pairs,
         [&](float(&p)[kRows / 8][4]) {
 #pragma unroll
           for (int n = 0; n < kRows / 8; ++n) {
@@ -157,18 +159,16 @@ void warpgroup_backward_queries_kernel(Backward op) {
             for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - stats[i / 2].delta);
           }
           if (ahead < kRows - 1) hide<Side::Queries, kRows>(ds, ahead);
-        });
+        },
+        [&] { copy(j + 2); });
   };
   Pairs<T, Tile>::arrive();
-  copy(1);
   std::conditional_t<Tile::kHeld, HeldPair<T, Tile>, SharedPair<T, Tile>> left;
   left.load(pairs, warp);
   step(0, false, left);
 #pragma unroll 1
   for (int j = 1; j <= tiles; ++j) {
-    pairs.turn();
     Pairs<T, Tile>::arrive();
-    copy(j + 1);
     step(j, j <= seen, left);
   }
   if (own >= work.length) return;

@@ -23,34 +23,32 @@ struct WarpgroupPairTile {
   static constexpr int kDim = kDim_;
   static constexpr bool kHeld = kSide == Side::Queries && kDim == 128;
   static constexpr int kGroups = kSide == Side::Queries && kDim == 64 ? 3 : 2, kThreads = 128 * kGroups;
-  static constexpr int kRows = 64, kOwn = kRows * kGroups;
+  static constexpr int kRows = 64, kOwn = kRows * kGroups, kSlots = 4;
   // Bytes: of 64 rows; of a pair of tiles, with what belongs to the rows of queries; where the slots begin.
   static constexpr int kTile = kRows * 2 * kDim;
   static constexpr int kSlot = 2 * kTile + (kSide == Side::Keys ? gpu::kSwizzledAtom : 0);
   static constexpr int kFirstSlot = 2 * kGroups * kTile;
   // Dynamic shared memory begins at a multiple of 128 only.
-  static constexpr size_t kBytes = gpu::kSwizzledAtom - 128 + kFirstSlot + 3 * kSlot;
+  static constexpr size_t kBytes = gpu::kSwizzledAtom - 128 + kFirstSlot + kSlots * kSlot;
 };
 
-// Shared memory of a block: its own rows of matrices a and b, and the slots. Byte offsets.
+// Shared memory of a block: its own rows of matrices a and b, and the slots of the pairs: that which is met,
+// the one before, the next, and the one that is copied meanwhile. Byte offsets.
 template <class T, class Tile>
 struct Pairs {
   using Copy = Panels<Tile::kRows, Tile::kDim>;
-  int first_slot, before, now, next;
+  int base;
 
-  GPU_FN explicit Pairs(int base)
-      : first_slot(base + Tile::kFirstSlot),
-        before(first_slot + 2 * Tile::kSlot),
-        now(first_slot),
-        next(first_slot + Tile::kSlot) {}
   GPU_FN int own(int matrix, int group) const {
-    return first_slot + (matrix * Tile::kGroups + group) * Tile::kTile - Tile::kFirstSlot;
+    return base + (matrix * Tile::kGroups + group) * Tile::kTile;
   }
   // Of a warp's 16 rows, where they lie one after the other.
   GPU_FN int own_rows(int matrix, int warp) const {
     return own(matrix, warp / 4) + warp % 4 * 16 * 2 * Tile::kDim;
   }
-  GPU_FN static int stats(int slot) { return slot + 2 * Tile::kTile; }
+  GPU_FN int slot(int j) const { return base + Tile::kFirstSlot + (j & (Tile::kSlots - 1)) * Tile::kSlot; }
+  // What belongs to the rows of a pair's queries.
+  GPU_FN RowStats* stats(int j) const { return gpu::shared<RowStats>(slot(j) + 2 * Tile::kTile); }
 
   // Starts to copy the block's own rows, which are complete with the first pair.
   GPU_FN void copy_own(const Rows<T>& a, const Rows<T>& b, int first) const {
@@ -67,22 +65,19 @@ struct Pairs {
       }
     }
   }
-  GPU_FN static void copy(int slot, const Rows<T>& a, const Rows<T>& b, int first) {
-    Copy::template copy<T, Tile::kThreads>(slot, a, first);
-    Copy::template copy<T, Tile::kThreads>(slot + Tile::kTile, b, first);
+  // Starts to copy pair j, if there is one; a call a pair, so that arrive() can count them.
+  GPU_FN void copy(bool exists, int j, const Rows<T>& a, const Rows<T>& b, int first) const {
+    if (exists) {
+      Copy::template copy<T, Tile::kThreads>(slot(j), a, first);
+      Copy::template copy<T, Tile::kThreads>(slot(j) + Tile::kTile, b, first);
+    }
     gpu::cp_async_commit();
   }
-  // All that was copied has come, and slot `next` is used up.
+  // All but the newest pair has come, and all are done with the pair before the last.
   GPU_FN static void arrive() {
-    GPU_ASYNC_WAIT(0);
+    GPU_ASYNC_WAIT(1);
     GPU_PROXY_FENCE();
     GPU_BARRIER();
-  }
-  GPU_FN void turn() {
-    const int used = before;
-    before = now;
-    now = next;
-    next = used;
   }
 };
 
@@ -156,41 +151,54 @@ struct PairRows {
     attention::clear(dv);
   }
 
-  // The products of a pair (`now`: the warpgroup meets one in this step) and those that add the pair before
-  // (`had`). `weigh` makes p of the scores, `differentiate` ds of p and dy v^T.
-  template <class Own, class Weigh, class Differentiate>
-  GPU_FN void step(bool now, bool had, const Own& own, const Pairs<T, Tile>& pairs, const Weigh& weigh,
-                   const Differentiate& differentiate) {
-    if (had) pin_sums();
+  // Step j: the products of pair j (`now`: the warpgroup meets it) and those that add the pair before
+  // (`had`). `weigh` makes p of the scores, `differentiate` ds of p and dy v^T; `copy` starts to fetch a
+  // later pair, which costs least while products are under way and p is not needed any more.
+  template <class Own, class Weigh, class Differentiate, class Copy>
+  GPU_FN void step(int j, bool now, bool had, const Own& own, const Pairs<T, Tile>& pairs, const Weigh& weigh,
+                   const Differentiate& differentiate, const Copy& copy) {
     if (now && had) {
+      pin_sums();
       GPU_WGMMA_FENCE();
-      own.begin(p, ds, pairs.now);
-      begin_sums(pairs.before);
+      own.begin(p, ds, pairs.slot(j));
+      begin_sums(pairs.slot(j - 1));
       GPU_WGMMA_WAIT(kKeys ? 3 : 2);
       gpu::pin(p);
       weigh(p);
       GPU_WGMMA_WAIT(kKeys ? 2 : 1);
       gpu::pin(ds);
       differentiate(ds, p);
+      if constexpr (kKeys) {
+        GPU_WGMMA_WAIT(1);
+        gpu::pin(dv[0]);
+        gpu::pin(p_left);
+        pack(p_left, p);
+      }
+      copy();
       GPU_WGMMA_WAIT(0);
       pin_sums();
-      pack();
-    } else if (now) {
+      pack(left, ds);
+      return;
+    }
+    if (now) {
       GPU_WGMMA_FENCE();
-      own.begin(p, ds, pairs.now);
+      own.begin(p, ds, pairs.slot(j));
       GPU_WGMMA_WAIT(1);
       gpu::pin(p);
       weigh(p);
       GPU_WGMMA_WAIT(0);
       gpu::pin(ds);
       differentiate(ds, p);
-      pack();
+      if constexpr (kKeys) pack(p_left, p);
+      pack(left, ds);
     } else if (had) {
+      pin_sums();
       GPU_WGMMA_FENCE();
-      begin_sums(pairs.before);
+      begin_sums(pairs.slot(j - 1));
       GPU_WGMMA_WAIT(0);
       pin_sums();
     }
+    copy();
   }
 
  private:
@@ -198,12 +206,9 @@ struct PairRows {
     if constexpr (kKeys) begin_outputs<T, kDim, kRows>(dv[0], p_left, pair + Tile::kTile);
     begin_outputs<T, kDim, kRows>(sum[0], left, pair);
   }
-  GPU_FN void pack() {
+  GPU_FN static void pack(uint32_t (&to)[kRows / 16][4], const float (&from)[kRows / 8][4]) {
 #pragma unroll
-    for (int n = 0; n < kRows / 16; ++n) {
-      if constexpr (kKeys) pack_left<T, kRows>(p_left[n], p, n);
-      pack_left<T, kRows>(left[n], ds, n);
-    }
+    for (int n = 0; n < kRows / 16; ++n) pack_left<T, kRows>(to[n], from, n);
   }
   GPU_FN void pin_sums() {
     gpu::pin(sum[0]);
