@@ -9,16 +9,22 @@ namespace fintune {
 namespace cuda {
 namespace attention {
 
+// From one lane, so that the compiler knows of one number for the warp, as descriptors and what they come
+// from are.
+GPU_FN Work uniform(const Work& work) {
+  return Work{gpu::shuffle(work.sequence, 0), gpu::shuffle(work.start, 0), gpu::shuffle(work.length, 0),
+              gpu::shuffle(work.tile, 0)};
+}
+
 template <class T, class Tile>
 GPU_KERNEL(Tile::kThreads, 1)
 void warpgroup_backward_keys_kernel(Backward op) {
   constexpr int kRows = Tile::kRows;
   const Shape& shape = op.shape;
   const int kv_heads = shape.heads / shape.group, kv_head = gpu::block_x() % kv_heads;
-  const Work work = find_work(shape.sequences, Side::Keys, Tile::kOwn, gpu::block_x() / kv_heads);
+  const Work work = uniform(find_work(shape.sequences, Side::Keys, Tile::kOwn, gpu::block_x() / kv_heads));
   if (work.tile < 0) return;
   const int first = work.tile * Tile::kOwn;
-  // From one lane, so that the compiler knows it to be one number for the warp, as descriptors are.
   const int warp = gpu::shuffle(gpu::warp(), 0);
   const int group = warp / 4, group_first = first + group * kRows;
   const int own = group_first + warp % 4 * 16;  // the warp's first row
@@ -47,11 +53,15 @@ void warpgroup_backward_keys_kernel(Backward op) {
     }
   };
   const auto keep_row = [&] {
-    if (gpu::thread() < kRows) pairs.stats(copied - 1)[gpu::thread()] = row;
+    if (gpu::thread() >= kRows) return;
+    float* const stats = pairs.template stats<float>(copied - 1) + gpu::thread();
+    stats[0] = row.lse;
+    stats[kRows] = row.delta;
   };
   copy();
   keep_row();
   copy();
+  keep_row();
 
   SharedPair<T, Tile> left;
   left.load(pairs, warp);
@@ -66,30 +76,29 @@ void warpgroup_backward_keys_kernel(Backward op) {
     const bool now = j < steps && group_first < work.length && met >= group;
     const int ahead = first + met * kRows - own;
     const bool masked = ahead < 15;
-    const StatsPair* const stats = gpu::shared<StatsPair>(pairs.slot(j) + 2 * Tile::kTile) + gpu::lane() % 4;
+    const Two* const lse = pairs.template stats<Two>(j) + gpu::lane() % 4;
+    const Two* const delta = lse + kRows / 2;
     rows.step(
         j, now, had, left, pairs,
         [&](float(&p)[kRows / 8][4]) {
 #pragma unroll
           for (int n = 0; n < kRows / 8; ++n) {
-            const StatsPair pair = stats[4 * n];
+            const Two of = lse[4 * n];
 #pragma unroll
-            for (int i = 0; i < 4; ++i) p[n][i] = weight(p[n][i], c, pair.rows[i % 2].lse);
+            for (int i = 0; i < 4; ++i) p[n][i] = weight(p[n][i], c, of.x[i % 2]);
           }
           if (masked) hide<Side::Keys, kRows>(p, ahead);
         },
         [&](float(&ds)[kRows / 8][4], const float(&p)[kRows / 8][4]) {
 #pragma unroll
           for (int n = 0; n < kRows / 8; ++n) {
-            const StatsPair pair = stats[4 * n];  // again: registers are what there is least of
+            const Two of = delta[4 * n];
 #pragma unroll
-            for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - pair.rows[i % 2].delta);
+            for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - of.x[i % 2]);
           }
         },
-        [&] {
-          keep_row();
-          copy();
-        });
+        copy);
+    keep_row();
     had = now;
     met = met + 1 < each ? met + 1 : 0;
   }
@@ -110,7 +119,8 @@ void warpgroup_backward_queries_kernel(Backward op) {
   constexpr int kRows = Tile::kRows;
   const Shape& shape = op.shape;
   const int head = gpu::block_x() % shape.heads;
-  const Work work = find_work(shape.sequences, Side::Queries, Tile::kOwn, gpu::block_x() / shape.heads);
+  const Work work =
+      uniform(find_work(shape.sequences, Side::Queries, Tile::kOwn, gpu::block_x() / shape.heads));
   if (work.tile < 0) return;
   const int first = work.tile * Tile::kOwn;
   const int warp = gpu::shuffle(gpu::warp(), 0);
@@ -151,6 +161,7 @@ void warpgroup_backward_queries_kernel(Backward op) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) p[n][i] = weight(p[n][i], c, stats[i / 2].lse);
           }
+          if (ahead < kRows - 1) hide<Side::Queries, kRows>(p, ahead);
         },
         [&](float(&ds)[kRows / 8][4], const float(&p)[kRows / 8][4]) {
 #pragma unroll
@@ -158,7 +169,6 @@ void warpgroup_backward_queries_kernel(Backward op) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - stats[i / 2].delta);
           }
-          if (ahead < kRows - 1) hide<Side::Queries, kRows>(ds, ahead);
         },
         [&] { copy(j + 2); });
   };

@@ -32,6 +32,10 @@ struct WarpgroupPairTile {
   static constexpr size_t kBytes = gpu::kSwizzledAtom - 128 + kFirstSlot + kSlots * kSlot;
 };
 
+struct alignas(8) Two {
+  float x[2];
+};
+
 // Shared memory of a block: its own rows of matrices a and b, and the slots of the pairs: that which is met,
 // the one before, the next, and the one that is copied meanwhile. Byte offsets.
 template <class T, class Tile>
@@ -47,8 +51,11 @@ struct Pairs {
     return own(matrix, warp / 4) + warp % 4 * 16 * 2 * Tile::kDim;
   }
   GPU_FN int slot(int j) const { return base + Tile::kFirstSlot + (j & (Tile::kSlots - 1)) * Tile::kSlot; }
-  // What belongs to the rows of a pair's queries.
-  GPU_FN RowStats* stats(int j) const { return gpu::shared<RowStats>(slot(j) + 2 * Tile::kTile); }
+  // What belongs to the rows of a pair's queries: lse of all, then delta.
+  template <class V>
+  GPU_FN V* stats(int j) const {
+    return gpu::shared<V>(slot(j) + 2 * Tile::kTile);
+  }
 
   // Starts to copy the block's own rows, which are complete with the first pair.
   GPU_FN void copy_own(const Rows<T>& a, const Rows<T>& b, int first) const {
