@@ -22,6 +22,8 @@ struct WarpgroupPairTile {
   static constexpr Side kSide = kSide_;
   static constexpr int kDim = kDim_;
   static constexpr bool kHeld = kSide == Side::Queries && kDim == 128;
+  // p must give its registers up before copies need some.
+  static constexpr bool kTight = kSide == Side::Keys && kDim == 128;
   static constexpr int kGroups = kSide == Side::Queries && kDim == 64 ? 3 : 2, kThreads = 128 * kGroups;
   static constexpr int kRows = 64, kOwn = kRows * kGroups, kSlots = 4;
   // Bytes: of 64 rows; of a pair of tiles, with what belongs to the rows of queries; where the slots begin.
@@ -175,7 +177,7 @@ struct PairRows {
       GPU_WGMMA_WAIT(kKeys ? 2 : 1);
       gpu::pin(ds);
       differentiate(ds, p);
-      if constexpr (kKeys) {
+      if constexpr (Tile::kTight) {
         GPU_WGMMA_WAIT(1);
         gpu::pin(dv[0]);
         gpu::pin(p_left);
@@ -184,6 +186,7 @@ struct PairRows {
       copy();
       GPU_WGMMA_WAIT(0);
       pin_sums();
+      if constexpr (kKeys && !Tile::kTight) pack(p_left, p);
       pack(left, ds);
       return;
     }
