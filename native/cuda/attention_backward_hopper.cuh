@@ -70,9 +70,10 @@ void warpgroup_backward_keys_kernel(Backward op) {
   const float c = shape.scale * kLog2E;
   const int each = tiles_of(Work{0, 0, work.length - first, 0}, kRows), steps = each * shape.group;
   bool had = false;
+  Pairs<T, Tile>::arrive();
 #pragma unroll 1
   for (int j = 0, met = 0; j <= steps; ++j) {
-    Pairs<T, Tile>::arrive();
+    if (j > 0 || group > 0) Pairs<T, Tile>::turn();
     const bool now = j < steps && group_first < work.length && met >= group;
     const int ahead = first + met * kRows - own;
     const bool masked = ahead < 15;
@@ -80,6 +81,9 @@ void warpgroup_backward_keys_kernel(Backward op) {
     const Two* const delta = lse + kRows / 2;
     rows.step(
         j, now, had, left, pairs,
+        [&] {
+          if (j < steps || group == 0) Pairs<T, Tile>::arrive();
+        },
         [&](float(&p)[kRows / 8][4]) {
 #pragma unroll
           for (int n = 0; n < kRows / 8; ++n) {
@@ -151,10 +155,18 @@ void warpgroup_backward_queries_kernel(Backward op) {
   PairRows<T, Tile> rows;
   rows.clear();
   const float c = shape.scale * kLog2E;
-  const auto step = [&](int j, bool had, const auto& left) {
+  Pairs<T, Tile>::arrive();
+  HeldPair<T, Tile> left;
+  left.load(pairs, warp);
+#pragma unroll 1
+  for (int j = 0; j <= tiles; ++j) {
+    if (j > 0 || group > 0) Pairs<T, Tile>::turn();
     const int ahead = own - j * kRows;
     rows.step(
-        j, j < seen, had, left, pairs,
+        j, j<seen, j> 0 && j <= seen, left, pairs,
+        [&] {
+          if (j < tiles || group == 0) Pairs<T, Tile>::arrive();
+        },
         [&](float(&p)[kRows / 8][4]) {
 #pragma unroll
           for (int n = 0; n < kRows / 8; ++n) {
@@ -171,15 +183,6 @@ void warpgroup_backward_queries_kernel(Backward op) {
           }
         },
         [&] { copy(j + 2); });
-  };
-  Pairs<T, Tile>::arrive();
-  std::conditional_t<Tile::kHeld, HeldPair<T, Tile>, SharedPair<T, Tile>> left;
-  left.load(pairs, warp);
-  step(0, false, left);
-#pragma unroll 1
-  for (int j = 1; j <= tiles; ++j) {
-    Pairs<T, Tile>::arrive();
-    step(j, j <= seen, left);
   }
   if (own >= work.length) return;
   float factor[1][2];

@@ -14,18 +14,17 @@ namespace cuda {
 namespace attention {
 
 // kSide: whose rows a block owns. Sums, scores, dy v^T, p and ds of a warpgroup take 224 registers a thread
-// where keys of 128 columns are owned. Queries of 64 columns take 112, so that a third warpgroup fits; of 128
-// columns 144, and there is room to hold queries and dy as well, without which products of 64 x 64 would read
-// shared memory all the time.
+// where keys of 128 columns are owned. Queries of as many take 144, and there is room to hold queries and dy
+// as well, without which products of 64 x 64 would read shared memory all the time.
 template <Side kSide_, int kDim_>
 struct WarpgroupPairTile {
   static constexpr Side kSide = kSide_;
   static constexpr int kDim = kDim_;
-  static constexpr bool kHeld = kSide == Side::Queries && kDim == 128;
+  static constexpr int kGroups = 2, kThreads = 128 * kGroups;
+  static constexpr int kRows = 64, kOwn = kRows * kGroups, kSlots = 4;
+  static constexpr bool kHeld = kSide == Side::Queries;
   // p must give its registers up before copies need some.
   static constexpr bool kTight = kSide == Side::Keys && kDim == 128;
-  static constexpr int kGroups = kSide == Side::Queries && kDim == 64 ? 3 : 2, kThreads = 128 * kGroups;
-  static constexpr int kRows = 64, kOwn = kRows * kGroups, kSlots = 4;
   // Bytes: of 64 rows; of a pair of tiles, with what belongs to the rows of queries; where the slots begin.
   static constexpr int kTile = kRows * 2 * kDim;
   static constexpr int kSlot = 2 * kTile + (kSide == Side::Keys ? gpu::kSwizzledAtom : 0);
@@ -74,7 +73,7 @@ struct Pairs {
       }
     }
   }
-  // Starts to copy pair j, if there is one; a call a pair, so that arrive() can count them.
+  // Starts to copy pair j, if there is one.
   GPU_FN void copy(bool exists, int j, const Rows<T>& a, const Rows<T>& b, int first) const {
     if (exists) {
       Copy::template copy<T, Tile::kThreads>(slot(j), a, first);
@@ -82,12 +81,17 @@ struct Pairs {
     }
     gpu::cp_async_commit();
   }
-  // All but the newest pair has come, and all are done with the pair before the last.
+  // The second warpgroup works half a step behind the first, so that its products are there while the first
+  // has none under way: each step has two barriers, of which the first of one is the second of the other.
+  //
+  // Within a step: the next pair has come.
   GPU_FN static void arrive() {
-    GPU_ASYNC_WAIT(1);
+    GPU_ASYNC_WAIT(0);
     GPU_PROXY_FENCE();
-    GPU_BARRIER();
+    GPU_NAMED_BARRIER(1, Tile::kThreads);
   }
+  // Between steps.
+  GPU_FN static void turn() { GPU_NAMED_BARRIER(1, Tile::kThreads); }
 };
 
 // Elements whose key lies behind their query become zero; kRows: whose the rows are. `ahead`: first query -
@@ -162,10 +166,11 @@ struct PairRows {
 
   // Step j: the products of pair j (`now`: the warpgroup meets it) and those that add the pair before
   // (`had`). `weigh` makes p of the scores, `differentiate` ds of p and dy v^T; `copy` starts to fetch a
-  // later pair, which costs least while products are under way and p is not needed any more.
-  template <class Own, class Weigh, class Differentiate, class Copy>
-  GPU_FN void step(int j, bool now, bool had, const Own& own, const Pairs<T, Tile>& pairs, const Weigh& weigh,
-                   const Differentiate& differentiate, const Copy& copy) {
+  // later pair, which costs least while products are under way and p is not needed any more. `meet`: the
+  // barrier within the step.
+  template <class Own, class Meet, class Weigh, class Differentiate, class Copy>
+  GPU_FN void step(int j, bool now, bool had, const Own& own, const Pairs<T, Tile>& pairs, const Meet& meet,
+                   const Weigh& weigh, const Differentiate& differentiate, const Copy& copy) {
     if (now && had) {
       pin_sums();
       GPU_WGMMA_FENCE();
@@ -173,6 +178,7 @@ struct PairRows {
       begin_sums(pairs.slot(j - 1));
       GPU_WGMMA_WAIT(kKeys ? 3 : 2);
       gpu::pin(p);
+      meet();
       weigh(p);
       GPU_WGMMA_WAIT(kKeys ? 2 : 1);
       gpu::pin(ds);
@@ -195,18 +201,22 @@ struct PairRows {
       own.begin(p, ds, pairs.slot(j));
       GPU_WGMMA_WAIT(1);
       gpu::pin(p);
+      meet();
       weigh(p);
       GPU_WGMMA_WAIT(0);
       gpu::pin(ds);
       differentiate(ds, p);
       if constexpr (kKeys) pack(p_left, p);
       pack(left, ds);
-    } else if (had) {
-      pin_sums();
-      GPU_WGMMA_FENCE();
-      begin_sums(pairs.slot(j - 1));
-      GPU_WGMMA_WAIT(0);
-      pin_sums();
+    } else {
+      meet();
+      if (had) {
+        pin_sums();
+        GPU_WGMMA_FENCE();
+        begin_sums(pairs.slot(j - 1));
+        GPU_WGMMA_WAIT(0);
+        pin_sums();
+      }
     }
     copy();
   }
