@@ -9,8 +9,8 @@ namespace fintune {
 namespace cuda {
 namespace attention {
 
-// From one lane, so that the compiler knows of one number for the warp, as descriptors and what they come
-// from are.
+// From one lane, so that the compiler knows them to be one number for the warp, as descriptors and all that
+// they come from must be to cost no registers.
 GPU_FN Work uniform(const Work& work) {
   return Work{gpu::shuffle(work.sequence, 0), gpu::shuffle(work.start, 0), gpu::shuffle(work.length, 0),
               gpu::shuffle(work.tile, 0)};
@@ -68,7 +68,7 @@ void warpgroup_backward_keys_kernel(Backward op) {
   PairRows<T, Tile> rows;
   rows.clear();
   const float c = shape.scale * kLog2E;
-  const int each = tiles_of(Work{0, 0, work.length - first, 0}, kRows), steps = each * shape.group;
+  const int each = (work.length - first + kRows - 1) / kRows, steps = each * shape.group;
   bool had = false;
   Pairs<T, Tile>::arrive();
 #pragma unroll 1
@@ -76,7 +76,6 @@ void warpgroup_backward_keys_kernel(Backward op) {
     if (j > 0 || group > 0) Pairs<T, Tile>::turn();
     const bool now = j < steps && group_first < work.length && met >= group;
     const int ahead = first + met * kRows - own;
-    const bool masked = ahead < 15;
     const Two* const lse = pairs.template stats<Two>(j) + gpu::lane() % 4;
     const Two* const delta = lse + kRows / 2;
     rows.step(
@@ -91,7 +90,7 @@ void warpgroup_backward_keys_kernel(Backward op) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) p[n][i] = weight(p[n][i], c, of.x[i % 2]);
           }
-          if (masked) hide<Side::Keys, kRows>(p, ahead);
+          if (ahead < 15) hide<Side::Keys, kRows>(p, ahead);
         },
         [&](float(&ds)[kRows / 8][4], const float(&p)[kRows / 8][4]) {
 #pragma unroll
@@ -161,9 +160,10 @@ void warpgroup_backward_queries_kernel(Backward op) {
 #pragma unroll 1
   for (int j = 0; j <= tiles; ++j) {
     if (j > 0 || group > 0) Pairs<T, Tile>::turn();
+    const bool now = j<seen, had = j> 0 && j <= seen;
     const int ahead = own - j * kRows;
     rows.step(
-        j, j<seen, j> 0 && j <= seen, left, pairs,
+        j, now, had, left, pairs,
         [&] {
           if (j < tiles || group == 0) Pairs<T, Tile>::arrive();
         },

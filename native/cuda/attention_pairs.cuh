@@ -33,6 +33,7 @@ struct WarpgroupPairTile {
   static constexpr size_t kBytes = gpu::kSwizzledAtom - 128 + kFirstSlot + kSlots * kSlot;
 };
 
+// Of two neighbouring queries.
 struct alignas(8) Two {
   float x[2];
 };
@@ -154,10 +155,10 @@ template <class T, class Tile>
 struct PairRows {
   static constexpr int kRows = Tile::kRows, kDim = Tile::kDim;
   static constexpr bool kKeys = Tile::kSide == Side::Keys;
-  float sum[1][kDim / 8][4];                            // ds a: dk or dq, before the scale
-  float dv[1][kKeys ? kDim / 8 : 1][4];                 // p b, of keys only
-  float p[kRows / 8][4], ds[kRows / 8][4];              // scores and dy v^T, and what they become
-  uint32_t p_left[kRows / 16][4], left[kRows / 16][4];  // p and ds of the pair before, as operands
+  float sum[1][kDim / 8][4];                               // ds a: dk or dq, before the scale
+  float dv[1][kKeys ? kDim / 8 : 1][4];                    // p b, of keys only
+  float p[kRows / 8][4], ds[kRows / 8][4];                 // scores and dy v^T, and what they become
+  uint32_t p_left[kRows / 16][4], ds_left[kRows / 16][4];  // p and ds of the pair before, as operands
 
   GPU_FN void clear() {
     attention::clear(sum);
@@ -193,7 +194,7 @@ struct PairRows {
       GPU_WGMMA_WAIT(0);
       pin_sums();
       if constexpr (kKeys && !Tile::kTight) pack(p_left, p);
-      pack(left, ds);
+      pack(ds_left, ds);
       return;
     }
     if (now) {
@@ -207,7 +208,7 @@ struct PairRows {
       gpu::pin(ds);
       differentiate(ds, p);
       if constexpr (kKeys) pack(p_left, p);
-      pack(left, ds);
+      pack(ds_left, ds);
     } else {
       meet();
       if (had) {
@@ -224,7 +225,7 @@ struct PairRows {
  private:
   GPU_FN void begin_sums(int pair) {
     if constexpr (kKeys) begin_outputs<T, kDim, kRows>(dv[0], p_left, pair + Tile::kTile);
-    begin_outputs<T, kDim, kRows>(sum[0], left, pair);
+    begin_outputs<T, kDim, kRows>(sum[0], ds_left, pair);
   }
   GPU_FN static void pack(uint32_t (&to)[kRows / 16][4], const float (&from)[kRows / 8][4]) {
 #pragma unroll
@@ -232,7 +233,7 @@ struct PairRows {
   }
   GPU_FN void pin_sums() {
     gpu::pin(sum[0]);
-    gpu::pin(left);
+    gpu::pin(ds_left);
     if constexpr (kKeys) {
       gpu::pin(dv[0]);
       gpu::pin(p_left);

@@ -53,7 +53,7 @@ export const attentionBackward: OpBench = {
 	},
 };
 
-/** The same on the warpgroups of a device that has them, whatever the process has chosen. */
+/** A bench on the warpgroups of a device that has them, whatever the process has chosen. */
 const onWarpgroups = (bench: OpBench): OpBench => ({
 	...bench,
 	name: `${bench.name}_hopper`,
@@ -64,7 +64,9 @@ const onWarpgroups = (bench: OpBench): OpBench => ({
 	},
 });
 
+/** Attention's forward pass on warpgroups. */
 export const attentionForwardHopper = onWarpgroups(attentionForward);
+/** Attention's backward pass on warpgroups, of what the chosen forward pass has made. */
 export const attentionBackwardHopper = onWarpgroups(attentionBackward);
 
 export const attentionDecode: OpBench = {
