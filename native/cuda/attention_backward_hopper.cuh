@@ -142,15 +142,16 @@ void warpgroup_backward_queries_kernel(Backward op) {
   copy(0);
   copy(1);
 
-  RowStats stats[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = own + 8 * half + gpu::lane() / 4;
-    stats[half] = RowStats{0.0f, 0.0f};
+  if (gpu::thread() < Tile::kOwn) {
+    const int row = first + gpu::thread();
+    RowStats of{0.0f, 0.0f};
     if (row < work.length) {
-      stats[half] = op.stats[static_cast<int64_t>(head) * shape.sequences.tokens + work.start + row];
+      of = op.stats[static_cast<int64_t>(head) * shape.sequences.tokens + work.start + row];
     }
+    pairs.own_stats()[gpu::thread()] = of;
   }
+  // Read again in each step, so that weights are computed behind the barrier that the others wait at.
+  const RowStats* const stats = pairs.own_stats() + (own - first) + gpu::lane() / 4;
   PairRows<T, Tile> rows;
   rows.clear();
   const float c = shape.scale * kLog2E;
@@ -168,18 +169,20 @@ void warpgroup_backward_queries_kernel(Backward op) {
           if (j < tiles || group == 0) Pairs<T, Tile>::arrive();
         },
         [&](float(&p)[kRows / 8][4]) {
+          const float lse[2] = {stats[0].lse, stats[8].lse};
 #pragma unroll
           for (int n = 0; n < kRows / 8; ++n) {
 #pragma unroll
-            for (int i = 0; i < 4; ++i) p[n][i] = weight(p[n][i], c, stats[i / 2].lse);
+            for (int i = 0; i < 4; ++i) p[n][i] = weight(p[n][i], c, lse[i / 2]);
           }
           if (ahead < kRows - 1) hide<Side::Queries, kRows>(p, ahead);
         },
         [&](float(&ds)[kRows / 8][4], const float(&p)[kRows / 8][4]) {
+          const float delta[2] = {stats[0].delta, stats[8].delta};
 #pragma unroll
           for (int n = 0; n < kRows / 8; ++n) {
 #pragma unroll
-            for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - stats[i / 2].delta);
+            for (int i = 0; i < 4; ++i) ds[n][i] = p[n][i] * (ds[n][i] - delta[i / 2]);
           }
         },
         [&] { copy(j + 2); });

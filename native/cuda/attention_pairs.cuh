@@ -25,12 +25,14 @@ struct WarpgroupPairTile {
   static constexpr bool kHeld = kSide == Side::Queries;
   // p must give its registers up before copies need some.
   static constexpr bool kTight = kSide == Side::Keys && kDim == 128;
-  // Bytes: of 64 rows; of a pair of tiles, with what belongs to the rows of queries; where the slots begin.
+  // Bytes: of 64 rows; of a pair of tiles, with what belongs to the rows of queries; where the slots begin,
+  // and behind them what belongs to queries that are owned.
   static constexpr int kTile = kRows * 2 * kDim;
   static constexpr int kSlot = 2 * kTile + (kSide == Side::Keys ? gpu::kSwizzledAtom : 0);
-  static constexpr int kFirstSlot = 2 * kGroups * kTile;
+  static constexpr int kFirstSlot = 2 * kGroups * kTile, kOwnStats = kFirstSlot + kSlots * kSlot;
   // Dynamic shared memory begins at a multiple of 128 only.
-  static constexpr size_t kBytes = gpu::kSwizzledAtom - 128 + kFirstSlot + kSlots * kSlot;
+  static constexpr size_t kBytes =
+      gpu::kSwizzledAtom - 128 + kOwnStats + (kSide == Side::Queries ? kOwn * sizeof(RowStats) : 0);
 };
 
 // Of two neighbouring queries.
@@ -53,6 +55,7 @@ struct Pairs {
     return own(matrix, warp / 4) + warp % 4 * 16 * 2 * Tile::kDim;
   }
   GPU_FN int slot(int j) const { return base + Tile::kFirstSlot + (j & (Tile::kSlots - 1)) * Tile::kSlot; }
+  GPU_FN RowStats* own_stats() const { return gpu::shared<RowStats>(base + Tile::kOwnStats); }
   // What belongs to the rows of a pair's queries: lse of all, then delta.
   template <class V>
   GPU_FN V* stats(int j) const {
