@@ -273,7 +273,7 @@ export interface NativeDevice {
 	bf16: boolean;
 	/** GPUs: what makes dense products, "cuBLASLt 13.0.2 (file)", or "own" where that is absent. */
 	gemm?: string;
-	/** Attention's forward pass may go to warpgroups there (FINTUNE_HOPPER). */
+	/** Attention may go to warpgroups there (FINTUNE_HOPPER). */
 	hopper?: true;
 }
 
