@@ -12,7 +12,6 @@
 #include "cuda/gpu.h"
 #include "cuda/launch.h"
 #include "cuda/ops.h"
-#include "cuda/tensor_map.h"
 #include "cuda/values.cuh"
 
 namespace fintune {
@@ -121,8 +120,7 @@ Shape check(const Op& op, const char* where) {
 template <class T>
 void forward_on_tensor_cores(Exec& exec, const Forward& op) {
 #ifdef FINTUNE_SM90A
-  if ((op.shape.dim == 64 || op.shape.dim == 128) && capability(exec) == 90 && hopper() &&
-      has_tensor_maps()) {
+  if ((op.shape.dim == 64 || op.shape.dim == 128) && capability(exec) == 90 && hopper()) {
     launch_warpgroup_forward<T>(exec, op);
     return;
   }

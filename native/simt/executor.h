@@ -86,8 +86,8 @@ struct AsyncCopy {
   Where where;
 };
 
-class Detector;
 class Mbarriers;
+class Detector;
 class Warpgroups;
 struct Warp;
 
@@ -190,8 +190,8 @@ class Executor {
   Random draws_;   // one for each launch
   Random random_;  // of this launch
   std::unique_ptr<Detector> detector_;
-  std::unique_ptr<Warpgroups> warpgroups_;
   std::unique_ptr<Mbarriers> mbarriers_;
+  std::unique_ptr<Warpgroups> warpgroups_;
   int64_t steps_ = 0;  // of this launch
   int64_t work_ = 0;   // of those before
 
