@@ -149,6 +149,7 @@ describe("native", () => {
 	/** In test builds the names that kernels are written with are the executor's. */
 	const doors: Record<string, string> = {
 		"native/cuda/gpu.h": '"simt/simt.h"',
+		"native/cuda/tma.h": '"simt/tma.h"',
 		"native/cuda/wgmma.h": '"simt/wgmma.h"',
 	};
 	const files = sourceFiles(["native"], /\.(h|cc|cu|cuh|inc)$/);

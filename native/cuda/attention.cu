@@ -12,7 +12,6 @@
 #include "cuda/gpu.h"
 #include "cuda/launch.h"
 #include "cuda/ops.h"
-#include "cuda/tensor_map.h"
 #include "cuda/values.cuh"
 
 namespace fintune {
@@ -127,7 +126,7 @@ bool on_warpgroups(const Exec& exec, const Shape& shape) {
 template <class T>
 void forward_on_tensor_cores(Exec& exec, const Forward& op) {
 #ifdef FINTUNE_SM90A
-  if (on_warpgroups(exec, op.shape) && has_tensor_maps()) {
+  if (on_warpgroups(exec, op.shape)) {
     launch_warpgroup_forward<T>(exec, op);
     return;
   }

@@ -86,9 +86,9 @@ struct AsyncCopy {
   Where where;
 };
 
+class Mbarriers;
 class Detector;
 class Traffic;
-class Mbarriers;
 class Warpgroups;
 struct Warp;
 
@@ -195,9 +195,9 @@ class Executor {
   Random draws_;   // one for each launch
   Random random_;  // of this launch
   std::unique_ptr<Detector> detector_;
+  std::unique_ptr<Mbarriers> mbarriers_;
   std::unique_ptr<Warpgroups> warpgroups_;
   std::unique_ptr<Traffic> traffic_;
-  std::unique_ptr<Mbarriers> mbarriers_;
   int64_t steps_ = 0;  // of this launch
   int64_t work_ = 0;   // of those before
 
