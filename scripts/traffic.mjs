@@ -18,6 +18,7 @@ export const cases = [
 	{ op: "embedding_backward", shape: "T=128,V=1024,D=896", dtypes: ["f32"] },
 	{ op: "rmsnorm_forward", shape: "T=128,D=896", dtypes: half },
 	{ op: "rmsnorm_forward", shape: "T=128,D=1536", dtypes: half },
+	{ op: "rmsnorm_weight_gradient", shape: "T=128,D=896", dtypes: half },
 	{ op: "rmsnorm_backward", shape: "T=128,D=896", dtypes: half },
 	{ op: "rmsnorm_backward", shape: "T=128,D=1536", dtypes: half },
 	{ op: "linear_forward", shape: "T=128,IN=896,OUT=896,R=16", dtypes: ["bf16"] },
@@ -27,6 +28,8 @@ export const cases = [
 	{ op: "linear_backward", shape: "T=128,IN=896,OUT=896,R=16", dtypes: ["bf16"] },
 	{ op: "linear_backward", shape: "T=128,IN=896,OUT=896,R=16", dtypes: ["f16"], sm: 75 },
 	{ op: "linear_backward", shape: "T=64,IN=896,OUT=128,R=16", dtypes: ["f32"] },
+	{ op: "linear_backward", shape: "T=1100,IN=128,OUT=64,R=16", dtypes: ["bf16"] },
+	{ op: "linear_weight_gradient", shape: "T=1100,IN=128,OUT=64,R=0", dtypes: ["bf16"] },
 	{ op: "linear_rows", shape: "T=4,IN=896,OUT=896,R=0", dtypes: half },
 	{ op: "linear_rows", shape: "T=4,IN=896,OUT=896,R=0", dtypes: ["f16"], sm: 75 },
 	{ op: "rope_forward", shape: "T=128,S=128,H=14,K=64", dtypes: half },
@@ -37,6 +40,10 @@ export const cases = [
 	{ op: "attention_forward", shape: "T=128,S=128,H=12,G=2,K=128", dtypes: ["bf16"], sm: 86 },
 	{ op: "attention_forward", shape: "T=128,S=128,H=12,G=2,K=128", dtypes: ["f16"], sm: 75 },
 	{ op: "attention_forward", shape: "T=64,S=64,H=12,G=2,K=128", dtypes: ["f32"] },
+	{ op: "attention_forward", shape: "T=128,S=128,H=2,G=1,K=80", dtypes: ["bf16"] },
+	{ op: "attention_forward", shape: "T=128,S=128,H=2,G=1,K=96", dtypes: ["bf16"] },
+	{ op: "attention_backward", shape: "T=128,S=128,H=2,G=1,K=80", dtypes: ["bf16"] },
+	{ op: "attention_backward", shape: "T=128,S=128,H=2,G=1,K=96", dtypes: ["bf16"] },
 	{ op: "attention_backward", shape: "T=128,S=128,H=14,G=2,K=64", dtypes: ["bf16"] },
 	{ op: "attention_backward", shape: "T=128,S=128,H=12,G=2,K=128", dtypes: ["bf16"] },
 	{ op: "attention_backward", shape: "T=128,S=128,H=12,G=2,K=128", dtypes: ["bf16"], sm: 86 },
@@ -57,12 +64,32 @@ export const cases = [
 	{ op: "sample_draw", shape: "N=2,V=151936", dtypes: ["f32"] },
 ].flatMap(({ dtypes, sm = 80, ...rest }) => dtypes.map((dtype) => ({ ...rest, dtype, sm })));
 
-/** Decoding's linear, whose few rows the benchmark of linears does not have. */
-function prepareRows({ T, IN, OUT }, dtype, tensors, kernels) {
-	const [x, weight] = [tensors.normal([T, IN], dtype), tensors.normal([OUT, IN], dtype)];
-	const y = tensors.zeros([T, OUT], dtype);
-	return { run: () => kernels.loraLinear(x, weight, { compute: dtype, rowwise: true, y }) };
-}
+/** What the benchmarks have no op for: [the op that has the letters, (sizes, dtype, tensors, kernels) => a call]. */
+const further = {
+	linear_rows: [
+		"linear_forward",
+		({ T, IN, OUT }, dtype, t, kernels) => {
+			const [x, weight, y] = [t.normal([T, IN], dtype), t.normal([OUT, IN], dtype), t.zeros([T, OUT], dtype)];
+			return () => kernels.loraLinear(x, weight, { compute: dtype, rowwise: true, y });
+		},
+	],
+	linear_weight_gradient: [
+		"linear_backward",
+		({ T, IN, OUT }, dtype, t, kernels) => {
+			const [dy, x, weight] = [t.normal([T, OUT], dtype), t.normal([T, IN], dtype), t.normal([OUT, IN], dtype)];
+			const outputs = { dx: t.zeros([T, IN], dtype), dweight: t.zeros([OUT, IN]), dbias: t.zeros([OUT]) };
+			return () => kernels.loraLinearBackward(dy, x, weight, { compute: dtype, ...outputs });
+		},
+	],
+	rmsnorm_weight_gradient: [
+		"rmsnorm_backward",
+		({ T, D }, dtype, t, kernels) => {
+			const [dy, x, weight, dweight] = [t.normal([T, D], dtype), t.normal([T, D]), t.fill([D], 1), t.zeros([D])];
+			const { rstd } = kernels.rmsnorm(x, weight, { eps: 1e-6, y: t.zeros([T, D], dtype) });
+			return () => kernels.rmsnormBackward(dy, x, weight, rstd, { dweight, dx: t.zeros([T, D]) });
+		},
+	],
+};
 
 /**
  * What one case moves, a record a kernel. `using`: kernels, opBenches, parseShape and BenchTensors of src/ or dist/.
@@ -73,10 +100,10 @@ export function measure({ kernels, opBenches, parseShape, BenchTensors }, { op, 
 	kernels.setDevice("simt");
 	const tensors = new BenchTensors();
 	try {
-		const rows = op === "linear_rows";
-		const bench = opBenches.find(({ name }) => name === (rows ? "linear_forward" : op));
+		const [name, prepare] = further[op] ?? [op];
+		const bench = opBenches.find((candidate) => candidate.name === name);
 		const sizes = parseShape(bench, shape);
-		const prepared = rows ? prepareRows(sizes, dtype, tensors, kernels) : bench.prepare(sizes, dtype, tensors);
+		const prepared = prepare ? { run: prepare(sizes, dtype, tensors, kernels) } : bench.prepare(sizes, dtype, tensors);
 		prepared.reset?.();
 		const cost = ({ taken, least }) => ({ taken, least });
 		return kernels.simt

@@ -196,6 +196,10 @@ struct DecodeWarp {
   }
 };
 
+// The sums of a head's row in shared memory go in chunks of four columns, in an order in which eight lanes
+// that write chunks of a fragment meet no bank twice, nor 32 lanes that read words side by side.
+GPU_FN int chunk_place(int head, int chunk) { return chunk ^ (chunk >> 3 & 1) ^ (head & 1) << 1; }
+
 // One way's result for a head: y itself where the row has a single span.
 GPU_FN void store_column(const Decode& op, int64_t row, int head, int way, int column, bool single,
                          float total, float sum) {
@@ -262,16 +266,24 @@ void decode_kernel(Decode op) {
         if (t == 0) stats[gpu::warp() * kHeads + head] = WayStats{own.top[half], sum};
         float* const to = sums + (gpu::warp() * heads + head) * kDim;
 #pragma unroll
-        for (int n = 0; n < kDim / 8; ++n) {
+        for (int n = 0; n < kDim / 8; n += 4) {
 #pragma unroll
-          for (int i = 0; i < 2; ++i) to[n / 8 * 64 + 8 * (2 * t + i) + n % 8] = own.out[n][2 * half + i];
+          for (int i = 0; i < 2; ++i) {
+            const int chunk = n / 8 * 16 + 2 * (2 * t + i) + n % 8 / 4;
+            gpu::Vec16 four;
+#pragma unroll
+            for (int e = 0; e < 4; ++e) four.w[e] = float_as_word(own.out[n + e][2 * half + i]);
+            gpu::store16(to + 4 * GPU_SWIZZLE(chunk_place(head, chunk), chunk), four);
+          }
         }
       }
     }
     GPU_BARRIER();
     for (int i = gpu::thread(); i < heads * kDim; i += kThreads) {
-      const int head = i / kDim, column = i % kDim;
+      const int head = i / kDim, column = i % kDim, chunk = column / 4;
       if (column >= op.dim) continue;
+      const float* const from =
+          sums + head * kDim + 4 * GPU_SWIZZLE(chunk_place(head, chunk), chunk) + column % 4;
       float top = -kInfinity, sum = 0.0f, total = 0.0f;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) top = gpu::max(top, stats[w * kHeads + head].top);
@@ -280,7 +292,7 @@ void decode_kernel(Decode op) {
         const WayStats& of_warp = stats[w * kHeads + head];
         const float factor = gpu::exp2(of_warp.top - top);
         sum = gpu::fma(of_warp.sum, factor, sum);
-        total = gpu::fma(sums[(w * heads + head) * kDim + column], factor, total);
+        total = gpu::fma(from[w * heads * kDim], factor, total);
       }
       store_column(op, row, first_head + head, way, column, spans == 1, total, sum);
       if (spans > 1 && column == 0) {

@@ -75,11 +75,19 @@ struct PlainTile {
     if (row >= to.work.length) return;
 #pragma unroll
     for (int n = 0; n < kFours; ++n) {
+      const int column = 64 * n + 4 * (gpu::thread() % kSide);
+      if (to.shape.dtype == DType::F32) {
+        float four[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) four[i] = out[n].x[i] * factor;
+        float* const p = static_cast<float*>(to.m.data) + to.at(row, column);
+        store4(p, to.shape.dim - column, reinterpret_cast<uintptr_t>(p) % 16 == 0, four);
+        continue;
+      }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int column = 64 * n + 4 * (gpu::thread() % kSide) + i;
-        if (column < to.shape.dim) {
-          store_value(to.m.data, to.at(row, column), to.shape.dtype, out[n].x[i] * factor);
+        if (column + i < to.shape.dim) {
+          store_value(to.m.data, to.at(row, column + i), to.shape.dtype, out[n].x[i] * factor);
         }
       }
     }

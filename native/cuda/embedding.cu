@@ -3,6 +3,7 @@
 #include "cuda/gpu.h"
 #include "cuda/launch.h"
 #include "cuda/ops.h"
+#include "cuda/packs.cuh"
 #include "cuda/rows.cuh"
 #include "cuda/values.cuh"
 #include "ops/row_checks.h"
@@ -29,15 +30,16 @@ GPU_KERNEL(kThreads, 8)
 void gather(GatherArgs<W, T> a) {
   const int64_t id = a.ids[gpu::block_x()];
   const bool known = id >= 0 && id < a.vocab;
-  for (int j = gpu::thread() * 8; j < a.cols; j += kThreads * 8) {
-    float v[8];
+  constexpr int n = kPack<W, T>;
+  for (int j = gpu::thread() * n; j < a.cols; j += kThreads * n) {
+    float v[n];
     if (known) {
-      load8<W>(a.weight.row(id) + j, a.cols - j, a.weight.wide, v);
+      load_pack(a.weight.row(id) + j, a.cols - j, a.weight.wide, v);
     } else {
 #pragma unroll
-      for (int e = 0; e < 8; ++e) v[e] = word_as_float(0x7FC00000u);
+      for (int e = 0; e < n; ++e) v[e] = word_as_float(0x7FC00000u);
     }
-    store8(a.y.row(gpu::block_x()) + j, a.cols - j, a.y.wide, v);
+    store_pack(a.y.row(gpu::block_x()) + j, a.cols - j, a.y.wide, v);
   }
 }
 
@@ -120,20 +122,21 @@ void add_rows(AddArgs<T> a) {
   for (int w = 0; w < kWarps; ++w) {
     if (s.earlier[w]) return;
   }
+  constexpr int n = kPack<float, T>;
   float* const to = a.dweight.row(id);
   for (int64_t first = own; first < a.tokens; first += kScan) {
     const int matches = find_matches(a.ids, first, a.tokens, id, s);
-    for (int j = gpu::thread() * 8; matches > 0 && j < a.cols; j += kThreads * 8) {
-      float sum[8];
-      load8<float>(to + j, a.cols - j, a.dweight.wide, sum);
+    for (int j = gpu::thread() * n; matches > 0 && j < a.cols; j += kThreads * n) {
+      float sum[n];
+      load_pack(to + j, a.cols - j, a.dweight.wide, sum);
 #pragma unroll 4
       for (int i = 0; i < matches; ++i) {
-        float d[8];
-        load8<T>(a.dy.row(s.matches[i]) + j, a.cols - j, a.dy.wide, d);
+        float d[n];
+        load_pack(a.dy.row(s.matches[i]) + j, a.cols - j, a.dy.wide, d);
 #pragma unroll
-        for (int e = 0; e < 8; ++e) sum[e] += d[e];
+        for (int e = 0; e < n; ++e) sum[e] += d[e];
       }
-      store8(to + j, a.cols - j, a.dweight.wide, sum);
+      store_pack(to + j, a.cols - j, a.dweight.wide, sum);
     }
   }
 }

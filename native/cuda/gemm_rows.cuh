@@ -145,7 +145,8 @@ struct RowBlock {
     }
     GPU_BARRIER();
     for (int i = gpu::thread(); i < kRows * kColumns; i += kThreads) {
-      const int r = i / kColumns, c = i % kColumns;
+      // The two rows of a warp are four apart, so that they lie in different banks too.
+      const int c = i % kColumns, r = i / (8 * kColumns) * 8 + i / (2 * kColumns) % 4 + i / kColumns % 2 * 4;
       if (first + r >= g.m || column + c >= g.n) continue;
       float x = parts[r * kLine + c];
 #pragma unroll

@@ -9,6 +9,7 @@
 #include "cuda/gemm_mma.cuh"
 #include "cuda/gemm_tile.h"
 #include "cuda/gpu.h"
+#include "cuda/values.cuh"
 
 namespace fintune {
 namespace cuda {
@@ -228,13 +229,20 @@ struct TileBlock {
     store(g, m + warp_m, n + warp_n);
   }
 
-  // Two neighbours of a row, of which the second may lie beyond the last column.
+  // Two neighbours of a row, of which the second may lie beyond the last column; one access where `wide`.
+  GPU_FN static void add_pair(const float* p, int64_t left, bool wide, float& x, float& y) {
+    if (wide && left >= 2) {
+      const uint64_t two = *reinterpret_cast<const uint64_t*>(p);
+      x += word_as_float(static_cast<uint32_t>(two));
+      y += word_as_float(static_cast<uint32_t>(two >> 32));
+    } else {
+      x += p[0];
+      if (left >= 2) y += p[1];
+    }
+  }
   GPU_FN static void store_pair(float* p, int64_t left, bool wide, float x, float y) {
     if (wide && left >= 2) {
-      struct alignas(8) Two {
-        float x, y;
-      };
-      *reinterpret_cast<Two*>(p) = Two{x, y};
+      *reinterpret_cast<uint64_t*>(p) = float_as_word(x) | static_cast<uint64_t>(float_as_word(y)) << 32;
     } else {
       p[0] = x;
       if (left >= 2) p[1] = y;
@@ -335,10 +343,7 @@ struct TileBlock {
         x += g.bias[at];
         if (left >= 2) y += g.bias[at + 1];
       }
-      if (g.accumulate) {
-        x += c[0];
-        if (left >= 2) y += c[1];
-      }
+      if (g.accumulate) add_pair(c, left, g.c_wide, x, y);
       store_pair(c, left, g.c_wide, x, y);
     }
   }

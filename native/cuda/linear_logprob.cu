@@ -107,13 +107,9 @@ GPU_FN void store4(float* z, DType type, int64_t i, int64_t end, const float (&v
     }
     return;
   }
-  struct alignas(8) Four {
-    uint32_t w[2];
-  };
-  Four four;
-  four.w[0] = type == DType::BF16 ? gpu::pack2<bf16>(v[0], v[1]) : gpu::pack2<f16>(v[0], v[1]);
-  four.w[1] = type == DType::BF16 ? gpu::pack2<bf16>(v[2], v[3]) : gpu::pack2<f16>(v[2], v[3]);
-  *reinterpret_cast<Four*>(reinterpret_cast<uint16_t*>(z) + i) = four;
+  const uint32_t low = type == DType::BF16 ? gpu::pack2<bf16>(v[0], v[1]) : gpu::pack2<f16>(v[0], v[1]);
+  const uint32_t high = type == DType::BF16 ? gpu::pack2<bf16>(v[2], v[3]) : gpu::pack2<f16>(v[2], v[3]);
+  *reinterpret_cast<uint64_t*>(reinterpret_cast<uint16_t*>(z) + i) = low | static_cast<uint64_t>(high) << 32;
 }
 
 // A block makes a row. Thread t of n holds elements 4 (t + n j) .. + 3 of it, j = 0, 1, ...; the threads of

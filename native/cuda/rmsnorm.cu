@@ -3,6 +3,7 @@
 #include "cuda/gpu.h"
 #include "cuda/launch.h"
 #include "cuda/ops.h"
+#include "cuda/packs.cuh"
 #include "cuda/rows.cuh"
 #include "cuda/values.cuh"
 #include "ops/row_checks.h"
@@ -11,13 +12,13 @@ namespace fintune {
 namespace cuda {
 namespace {
 
-// A team of threads has one row; each thread takes eight neighbours, then those 8 * team further on. kHeld of
-// these packs stay in registers. Teams of less than a block cover the whole row with them, a block reads the
-// rest of a very wide row again.
+// A team of threads has one row; each thread takes a pack of neighbours, then that of the team's width
+// further on. kHeld columns of a thread stay in registers. Teams of less than a block cover the whole row
+// with them, a block reads the rest of a very wide row again.
 constexpr int kThreads = 128;
-constexpr int kNarrow = 16, kNarrowHeld = 1;
-constexpr int kWarp = 32, kWarpHeld = 4;
-constexpr int kBlock = 256, kBlockHeld = 2;
+constexpr int kNarrow = 16, kNarrowHeld = 8;
+constexpr int kWarp = 32, kWarpHeld = 32;
+constexpr int kBlock = 256, kBlockHeld = 16;
 
 template <int kTeam>
 constexpr int kThreadsOf = kTeam > kThreads ? kTeam : kThreads;
@@ -41,17 +42,17 @@ GPU_FN float team_sum(float v) {
   }
 }
 
-// body(i, j): pack i of this thread, at column j, as long as it lies within the row. The first kHeld come
-// with a constant i, the others, of a block only, with i = kHeld.
-template <int kTeam, int kHeld, typename Body>
+// body(i, j): pack i of this thread, at column j, as long as it lies within the row. The first kPacks come
+// with a constant i, the others, of a block only, with i = kPacks.
+template <int kTeam, int kPacks, int n, typename Body>
 GPU_FN void for_packs(int cols, Body&& body) {
-  const int first = gpu::thread() % kTeam * 8;
+  const int first = gpu::thread() % kTeam * n;
 #pragma unroll
-  for (int i = 0; i < kHeld; ++i) {
-    if (first + i * kTeam * 8 < cols) body(i, first + i * kTeam * 8);
+  for (int i = 0; i < kPacks; ++i) {
+    if (first + i * kTeam * n < cols) body(i, first + i * kTeam * n);
   }
   if constexpr (kTeam == kBlock) {
-    for (int j = first + kHeld * kTeam * 8; j < cols; j += kTeam * 8) body(kHeld, j);
+    for (int j = first + kPacks * kTeam * n; j < cols; j += kTeam * n) body(kPacks, j);
   }
 }
 
@@ -74,45 +75,46 @@ struct ForwardArgs {
 template <typename S, typename T, int kTeam, int kHeld>
 GPU_KERNEL(kThreadsOf<kTeam>, 2)
 void forward(ForwardArgs<S, T> a) {
+  constexpr int n = kPack<S, T>, kPacks = kHeld / n;
   const int64_t t = row_of_team<kTeam>();
   const int cols = t < a.rows ? a.cols : 0;  // teams without a row take part in the warp's exchanges
   const S* const x = a.x.row(t);
-  float held[kHeld][8];
+  float held[kPacks][n];
   float squares = 0;
-  for_packs<kTeam, kHeld>(cols, [&](int i, int j) {
-    float spare[8];
-    float(&v)[8] = i < kHeld ? held[i] : spare;
-    load8(x + j, cols - j, a.x.wide, v);
+  for_packs<kTeam, kPacks, n>(cols, [&](int i, int j) {
+    float spare[n];
+    float(&v)[n] = i < kPacks ? held[i] : spare;
+    load_pack(x + j, cols - j, a.x.wide, v);
     if (a.delta) {
-      float d[8];
-      load8(a.delta.row(t) + j, cols - j, a.delta.wide, d);
+      float d[n];
+      load_pack(a.delta.row(t) + j, cols - j, a.delta.wide, d);
 #pragma unroll
-      for (int e = 0; e < 8; ++e) v[e] += d[e];
+      for (int e = 0; e < n; ++e) v[e] += d[e];
     }
     if (a.x_out) {
-      store8(a.x_out.row(t) + j, cols - j, a.x_out.wide, v);
+      store_pack(a.x_out.row(t) + j, cols - j, a.x_out.wide, v);
 #pragma unroll
-      for (int e = 0; e < 8; ++e) v[e] = to_float(from_float<S>(v[e]));  // what was stored counts
+      for (int e = 0; e < n; ++e) v[e] = to_float(from_float<S>(v[e]));  // what was stored counts
     }
 #pragma unroll
-    for (int e = 0; e < 8; ++e) squares = gpu::fma(v[e], v[e], squares);
+    for (int e = 0; e < n; ++e) squares = gpu::fma(v[e], v[e], squares);
   });
   const float rstd = 1.0f / gpu::sqrt(team_sum<kTeam>(squares) / static_cast<float>(a.cols) + a.eps);
   if (a.rstd != nullptr && t < a.rows && gpu::thread() % kTeam == 0) a.rstd[t] = rstd;
-  for_packs<kTeam, kHeld>(cols, [&](int i, int j) {
-    float spare[8], w[8], y[8];
-    float(&v)[8] = i < kHeld ? held[i] : spare;
-    if (i == kHeld) {
+  for_packs<kTeam, kPacks, n>(cols, [&](int i, int j) {
+    float spare[n], w[n], y[n];
+    float(&v)[n] = i < kPacks ? held[i] : spare;
+    if (i == kPacks) {
       if (a.x_out) {
-        load8<S>(a.x_out.row(t) + j, cols - j, a.x_out.wide, v);
+        load_pack(a.x_out.row(t) + j, cols - j, a.x_out.wide, v);
       } else {
-        load8(x + j, cols - j, a.x.wide, v);
+        load_pack(x + j, cols - j, a.x.wide, v);
       }
     }
-    load8<float>(a.weight.data + j, cols - j, a.weight.wide, w);
+    load_pack(a.weight.data + j, cols - j, a.weight.wide, w);
 #pragma unroll
-    for (int e = 0; e < 8; ++e) y[e] = v[e] * rstd * w[e];
-    store8(a.y.row(t) + j, cols - j, a.y.wide, y);
+    for (int e = 0; e < n; ++e) y[e] = v[e] * rstd * w[e];
+    store_pack(a.y.row(t) + j, cols - j, a.y.wide, y);
   });
 }
 
@@ -128,48 +130,49 @@ struct BackwardArgs {
   bool accumulate;
 };
 
-// g = dy w and n = x rstd of a pack.
-template <typename S, typename T>
-GPU_FN void load_pack(const BackwardArgs<S, T>& a, int64_t t, int j, float rstd, float (&g)[8],
-                      float (&n)[8]) {
-  float w[8];
-  load8<T>(a.dy.row(t) + j, a.cols - j, a.dy.wide, g);
-  load8<float>(a.weight.data + j, a.cols - j, a.weight.wide, w);
-  load8<S>(a.x.row(t) + j, a.cols - j, a.x.wide, n);
+// g = dy w and x = x rstd of a pack.
+template <typename S, typename T, int n>
+GPU_FN void load_both(const BackwardArgs<S, T>& a, int64_t t, int j, float rstd, float (&g)[n],
+                      float (&x)[n]) {
+  float w[n];
+  load_pack(a.dy.row(t) + j, a.cols - j, a.dy.wide, g);
+  load_pack(a.weight.data + j, a.cols - j, a.weight.wide, w);
+  load_pack(a.x.row(t) + j, a.cols - j, a.x.wide, x);
 #pragma unroll
-  for (int e = 0; e < 8; ++e) {
+  for (int e = 0; e < n; ++e) {
     g[e] *= w[e];
-    n[e] *= rstd;
+    x[e] *= rstd;
   }
 }
 
 template <typename S, typename T, int kTeam, int kHeld>
-GPU_KERNEL(kThreadsOf<kTeam>, 2)
+GPU_KERNEL(kThreadsOf<kTeam>, (kTeam == kBlock ? 2 : 5))
 void backward(BackwardArgs<S, T> a) {
+  constexpr int n = kPack<S, T>, kPacks = kHeld / n;
   const int64_t t = row_of_team<kTeam>();
   const int cols = t < a.rows ? a.cols : 0;
   const float rstd = t < a.rows ? a.rstd[t] : 0.0f;
-  float g[kHeld + 1][8], n[kHeld + 1][8];
+  float g[kPacks + 1][n], x[kPacks + 1][n];
   float dot = 0;
-  for_packs<kTeam, kHeld>(cols, [&](int i, int j) {
-    load_pack(a, t, j, rstd, g[i], n[i]);
+  for_packs<kTeam, kPacks, n>(cols, [&](int i, int j) {
+    load_both(a, t, j, rstd, g[i], x[i]);
 #pragma unroll
-    for (int e = 0; e < 8; ++e) dot = gpu::fma(g[i][e], n[i][e], dot);
+    for (int e = 0; e < n; ++e) dot = gpu::fma(g[i][e], x[i][e], dot);
   });
   const float mean = team_sum<kTeam>(dot) / static_cast<float>(a.cols);
-  for_packs<kTeam, kHeld>(cols, [&](int i, int j) {
-    if (i == kHeld) load_pack(a, t, j, rstd, g[i], n[i]);
+  for_packs<kTeam, kPacks, n>(cols, [&](int i, int j) {
+    if (i == kPacks) load_both(a, t, j, rstd, g[i], x[i]);
     S* const to = a.dx.row(t) + j;
-    float d[8];
+    float d[n];
 #pragma unroll
-    for (int e = 0; e < 8; ++e) d[e] = rstd * (g[i][e] - n[i][e] * mean);
+    for (int e = 0; e < n; ++e) d[e] = rstd * (g[i][e] - x[i][e] * mean);
     if (a.accumulate) {
-      float old[8];
-      load8<S>(to, cols - j, a.dx.wide, old);
+      float old[n];
+      load_pack(to, cols - j, a.dx.wide, old);
 #pragma unroll
-      for (int e = 0; e < 8; ++e) d[e] += old[e];
+      for (int e = 0; e < n; ++e) d[e] += old[e];
     }
-    store8(to, cols - j, a.dx.wide, d);
+    store_pack(to, cols - j, a.dx.wide, d);
   });
 }
 
@@ -177,6 +180,7 @@ void backward(BackwardArgs<S, T> a) {
 constexpr int64_t kPartRows = 64;
 constexpr int64_t kMostParts = 256;
 constexpr int kWeightThreads = 256;
+constexpr int kWeightPack = 4, kWeightColumns = 32 * kWeightPack;  // of a block
 
 template <typename S, typename T>
 struct WeightArgs {
@@ -188,33 +192,33 @@ struct WeightArgs {
   float* parts;  // [parts][cols]
 };
 
-// A block sums 256 columns over a part's rows: warp w takes rows w, w + 8, ..., then the warps are added in
-// order.
+// A block sums kWeightColumns columns over a part's rows: warp w takes rows w, w + 8, ..., then the warps are
+// added in order.
 template <typename S, typename T>
 GPU_KERNEL(kWeightThreads, 2)
 void weight_parts(WeightArgs<S, T> a) {
-  float* const sums = gpu::shared<float>();  // [warps][256]
-  const int first_column = gpu::block_x() * 256;
-  const int j = first_column + gpu::lane() * 8;
+  float* const sums = gpu::shared<float>();  // [warps][kWeightColumns]
+  const int first_column = gpu::block_x() * kWeightColumns;
+  const int j = first_column + gpu::lane() * kWeightPack;
   const int64_t first = gpu::block_y() * a.rows_per_part;
   const int64_t last = gpu::min<int64_t>(first + a.rows_per_part, a.rows);
-  float sum[8] = {};
+  float sum[kWeightPack] = {};
   if (j < a.cols) {
     for (int64_t t = first + gpu::warp(); t < last; t += kWeightThreads / 32) {
-      float d[8], n[8];
-      load8<T>(a.dy.row(t) + j, a.cols - j, a.dy.wide, d);
-      load8<S>(a.x.row(t) + j, a.cols - j, a.x.wide, n);
+      float d[kWeightPack], x[kWeightPack];
+      load_pack(a.dy.row(t) + j, a.cols - j, a.dy.wide, d);
+      load_pack(a.x.row(t) + j, a.cols - j, a.x.wide, x);
       const float rstd = a.rstd[t];
 #pragma unroll
-      for (int e = 0; e < 8; ++e) sum[e] = gpu::fma(d[e], n[e] * rstd, sum[e]);
+      for (int e = 0; e < kWeightPack; ++e) sum[e] = gpu::fma(d[e], x[e] * rstd, sum[e]);
     }
   }
-  store8(sums + gpu::thread() * 8, 8, true, sum);
+  store_pack(sums + gpu::thread() * kWeightPack, kWeightPack, true, sum);
   GPU_BARRIER();
   const int column = first_column + gpu::thread();
-  if (column < a.cols) {
+  if (gpu::thread() < kWeightColumns && column < a.cols) {
     float total = sums[gpu::thread()];
-    for (int w = 1; w < kWeightThreads / 32; ++w) total += sums[w * 256 + gpu::thread()];
+    for (int w = 1; w < kWeightThreads / 32; ++w) total += sums[w * kWeightColumns + gpu::thread()];
     a.parts[gpu::block_y() * static_cast<int64_t>(a.cols) + column] = total;
   }
 }
@@ -248,12 +252,12 @@ Grid grid_of_teams(int64_t rows) {
   return grid_of(blocks_of(rows, kThreadsOf<kTeam> / kTeam));
 }
 
-// fn(integral constants: team, held packs).
+// fn(integral constants: team, columns that a thread holds).
 template <typename Fn>
 void with_team(int64_t cols, Fn&& fn) {
-  if (cols <= kNarrow * kNarrowHeld * 8) {
+  if (cols <= kNarrow * kNarrowHeld) {
     fn(std::integral_constant<int, kNarrow>(), std::integral_constant<int, kNarrowHeld>());
-  } else if (cols <= kWarp * kWarpHeld * 8) {
+  } else if (cols <= kWarp * kWarpHeld) {
     fn(std::integral_constant<int, kWarp>(), std::integral_constant<int, kWarpHeld>());
   } else {
     fn(std::integral_constant<int, kBlock>(), std::integral_constant<int, kBlockHeld>());
@@ -298,8 +302,8 @@ void rmsnorm_backward(Exec& exec, const RmsNormBackward& op) {
     using T = std::remove_pointer_t<decltype(normalised)>;
     if (op.dweight != nullptr && rows > 0) {  // before dx, which may overwrite dy
       launch(exec, "rmsnorm_weight_parts", weight_parts<S, T>,
-             Grid{static_cast<int>(blocks_of(cols, 256)), static_cast<int>(parts)}, kWeightThreads,
-             kWeightThreads * 8 * sizeof(float),
+             Grid{static_cast<int>(blocks_of(cols, kWeightColumns)), static_cast<int>(parts)}, kWeightThreads,
+             kWeightThreads * kWeightPack * sizeof(float),
              WeightArgs<S, T>{rows_of<T>(op.dy), rows_of<S>(op.x), op.rstd, rows, rows_per_part,
                               static_cast<int>(cols), sums});
       launch(exec, "rmsnorm_weight", add_parts_to_weight, grid_of(blocks_of(cols, kSumThreads)), kSumThreads,

@@ -4,7 +4,8 @@
 //
 // Lanes run one after another, so which of their accesses are one instruction is put together afterwards: the
 // n-th time that each lane passes the same code address between two meetings of its warp. Lanes that pass it
-// less often are idle in the rest. Code that the compiler has doubled counts as two instructions.
+// less often are idle in the rest. Code that the host's compiler has doubled counts as two instructions, and
+// so does a struct that it copies in two parts where the GPU's compiler makes one access.
 //
 // Shared memory: 32 banks of 4 bytes; a wavefront gives each bank one word, whatever the number of lanes that
 // want it. Accesses of 8 and of 16 bytes, rows of ldmatrix and arriving copies go by 16 and by 8 lanes at a

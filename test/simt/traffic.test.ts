@@ -53,7 +53,7 @@ describe.runIf(kernels.simt)("what kernels move", () => {
 	});
 
 	it.each(["linear_forward", "attention_forward", "attention_backward"])("shows that %s has lost its swizzles", (op) => {
-		const one = cases.find((c) => c.op === op && c.dtype === "bf16") as Case;
+		const one = cases.find((c) => c.op === op && c.dtype === "bf16" && /IN=896|K=128/.test(c.shape)) as Case;
 		measure(one);
 		const swizzles = simt.sites().filter(({ kind }) => kind === "swizzle");
 		for (const site of swizzles) simt.disableSite(site);
