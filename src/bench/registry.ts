@@ -8,7 +8,7 @@ import { isModelShape, modelShape, modelShapeNames, unknownShape } from "./model
 import { type BenchBatch, type OpBench, type OpShape, parseShape } from "./op.js";
 import { attentionBackward, attentionDecode, attentionForward, attentionForwardHopper } from "./ops/attention.js";
 import { embeddingBackward, embeddingForward } from "./ops/embedding.js";
-import { linearBackward, linearForward } from "./ops/linear.js";
+import { linearBackward, linearBackwardHopper, linearForward, linearForwardHopper } from "./ops/linear.js";
 import { linearLogprobBackward, linearLogprobForward } from "./ops/linear_logprob.js";
 import { adamw, globalNorm } from "./ops/optimizer.js";
 import { preferenceLoss } from "./ops/preference.js";
@@ -47,9 +47,15 @@ export const opBenches: readonly OpBench[] = [
 	sampleDraw,
 ];
 
-/** Those of a device: an sm_90 has a second kernel of attention's forward pass beside the chosen one. */
+const onWarpgroups = new Map([
+	[attentionForward, attentionForwardHopper],
+	[linearForward, linearForwardHopper],
+	[linearBackward, linearBackwardHopper],
+]);
+
+/** Those of a device: an sm_90 has second kernels beside the chosen ones. */
 export const benchesOf = ({ hopper }: Pick<NativeDevice, "hopper">): readonly OpBench[] =>
-	hopper ? opBenches.flatMap((bench) => (bench === attentionForward ? [bench, attentionForwardHopper] : bench)) : opBenches;
+	hopper ? opBenches.flatMap((bench) => [bench, onWarpgroups.get(bench) ?? []].flat()) : opBenches;
 
 /** One op at one shape. */
 export interface OpCase {
