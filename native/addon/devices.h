@@ -14,7 +14,7 @@ struct DeviceInfo {
   std::string kind;     // the name without a number
   bool bf16;            // multiplied by the hardware
   std::string gemm;     // GPUs: "cuBLASLt 13.1.0 (...)", or "own" where that is absent
-  bool hopper = false;  // attention may go to warpgroups there (core/hopper.h)
+  bool hopper = false;  // attention and products may go to warpgroups there (core/hopper.h)
 };
 // What this build and machine have, the CPU first.
 std::vector<DeviceInfo> device_infos();

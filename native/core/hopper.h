@@ -1,4 +1,5 @@
-// Whether attention may use the tensor cores of sm_90 as warpgroups do: a choice of the process.
+// Whether attention and dense products may use the tensor cores of sm_90 as warpgroups do: a choice of the
+// process.
 #pragma once
 
 namespace fintune {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/gemm.h"
+#include "cuda/gemm_hopper.h"
 #include "cuda/gemm_library.h"
 #include "cuda/gemm_stage.h"
 #include "cuda/gemm_tile.h"
@@ -13,17 +14,7 @@ namespace cuda {
 
 namespace {
 
-int64_t inner_size(const Product& p) { return p.a.transposed ? p.a.view.rows : p.a.view.cols; }
-
 bool is_operand(DType t) { return t == DType::F32 || t == DType::BF16 || t == DType::F16; }
-
-int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
-Layout layout_of(const Gemm& g) {
-  if (g.count == 0) return Layout::NT;
-  const Product& p = g.products[0];
-  return p.a.transposed ? Layout::TN : p.b.transposed ? Layout::NT : Layout::NN;
-}
 
 // The large tile reads each operand half as often; the small one where the large one would leave most of a
 // GPU idle, or half of the tile empty.
@@ -51,6 +42,30 @@ int steps_of_a_part(Layout layout, int64_t tiles, int64_t steps, int step) {
 }
 
 }  // namespace
+
+Layout layout_of(const Gemm& g) {
+  if (g.count == 0) return Layout::NT;
+  const Product& p = g.products[0];
+  return p.a.transposed ? Layout::TN : p.b.transposed ? Layout::NT : Layout::NN;
+}
+
+TileResult tile_result(const Gemm& g) {
+  const View& c = g.c ? g.c : g.rounded;
+  TileResult t{};
+  t.m = c.rows;
+  t.n = c.cols;
+  t.c = g.c.data;
+  t.ldc = g.c.ld;
+  t.c_type = g.c.dtype;
+  t.accumulate = g.accumulate;
+  t.c_wide = g.c.dtype == DType::F32 ? reinterpret_cast<uintptr_t>(g.c.data) % 8 == 0 && g.c.ld % 2 == 0
+                                     : gpu::aligned16(g.c.data, g.c.ld, 2);
+  t.bias = g.bias;
+  t.rounded = g.rounded.data;
+  t.ld_rounded = g.rounded.ld;
+  t.rounded_scale = g.rounded_scale;
+  return t;
+}
 
 void require_f16(const Exec& exec) {
   require(exec.compute == DType::F16, "products in bf16 need a GPU of compute capability 8.0, this one has ",
@@ -87,6 +102,7 @@ namespace {
 
 // Our own kernels; the factors are staged.
 void own_gemm(Exec& exec, const Gemm& g) {
+  if (for_warpgroups(exec, g)) return warpgroup_gemm(exec, g);
   const View& c = g.c ? g.c : g.rounded;
   const int64_t m = c.rows, n = c.cols;
   const Layout layout = layout_of(g);
@@ -94,6 +110,7 @@ void own_gemm(Exec& exec, const Gemm& g) {
   ArenaScope scope(*exec.arena);
 
   TileGemm t{};
+  static_cast<TileResult&>(t) = tile_result(g);
   for (int i = 0; i < g.count; ++i) {
     const Product& p = g.products[i];
     const View &a = p.a.view, &b = p.b.view;
@@ -103,27 +120,14 @@ void own_gemm(Exec& exec, const Gemm& g) {
                     p.scale, a.dtype, b.dtype, p.a.transposed, p.b.transposed};
     t.steps += static_cast<int>(parts_of(inner_size(p), kernel.step));
   }
-  t.m = m;
-  t.n = n;
   t.tiles_m = static_cast<int>(parts_of(m, kernel.tile_m));
   t.tiles_n = static_cast<int>(parts_of(n, kernel.tile_n));
   const int64_t tiles = static_cast<int64_t>(t.tiles_m) * t.tiles_n;
   require(tiles < int64_t{1} << 31, "a product of ", tiles, " tiles is too large for one launch");
   const bool one = t.count == 1 && g.bias == nullptr && !g.rounded;
   t.split_steps = one ? steps_of_a_part(layout, tiles, t.steps, kernel.step) : std::max(t.steps, 1);
-  const int parts = std::max<int>(1, static_cast<int>(parts_of(t.steps, t.split_steps)));
+  const int parts = t.parts();
   if (parts > 1) t.partial = exec.arena->floats(parts * m * n, MemoryKind::Workspace);
-
-  t.c = g.c.data;
-  t.ldc = g.c.ld;
-  t.c_type = g.c.dtype;
-  t.accumulate = g.accumulate;
-  t.c_wide = g.c.dtype == DType::F32 ? reinterpret_cast<uintptr_t>(g.c.data) % 8 == 0 && g.c.ld % 2 == 0
-                                     : gpu::aligned16(g.c.data, g.c.ld, 2);
-  t.bias = g.bias;
-  t.rounded = g.rounded.data;
-  t.ld_rounded = g.rounded.ld;
-  t.rounded_scale = g.rounded_scale;
   launch(exec, "gemm", kernel.run, Grid{static_cast<int>(tiles), 1, parts}, kernel.threads,
          static_cast<size_t>(kernel.shared_bytes), t);
   if (parts > 1) add_parts(exec, t.partial, parts, g.c, g.accumulate);

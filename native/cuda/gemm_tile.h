@@ -18,27 +18,44 @@ struct TileProduct {
   bool a_transposed, b_transposed;
 };
 
-struct TileGemm {
-  TileProduct products[kMaxProducts];
-  int count;
+// What becomes of the sums.
+struct TileResult {
   int64_t m, n;
-  int tiles_m, tiles_n;
-  int steps;        // of the K loop, over all products
-  int split_steps;  // of which a block takes so many, in grid.z parts
-  float* partial;   // [parts][m][n] where there are several parts; then nothing below is written
+  float* partial;  // [parts][m][n] where there are several parts; then nothing below is written
   void* c;
   int64_t ldc;
   DType c_type;
   bool accumulate;
-  bool c_wide;  // stores of 16 bytes (f32: 8) are allowed
+  bool c_wide;  // accesses of 16 bytes (f32: 8) are allowed
   const float* bias;
   void* rounded;
   int64_t ld_rounded;
   float rounded_scale;
 };
 
+// Whose sums blocks compute: tiles of C, in grid.z parts of `split_steps` steps of the K loop each.
+struct TileWork : TileResult {
+  int tiles_m, tiles_n;
+  int steps;  // over all products
+  int split_steps;
+
+  int parts() const { return steps == 0 ? 1 : (steps + split_steps - 1) / split_steps; }
+};
+
+struct TileGemm : TileWork {
+  TileProduct products[kMaxProducts];
+  int count;
+};
+
+// Without the work.
+TileResult tile_result(const Gemm& g);
+
 // How the factors lie: A [M, K] or its transpose, B [N, K] (T) or [K, N] (N).
 enum class Layout : uint8_t { NT, NN, TN };
+Layout layout_of(const Gemm& g);
+
+inline int64_t inner_size(const Product& p) { return p.a.transposed ? p.a.view.rows : p.a.view.cols; }
+inline int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 // Tile of C, tile of a warp, step of K, and steps in flight.
 template <int kTileM, int kTileN, int kWarpTileM, int kWarpTileN, int kStep, int kSlots, int kBlocks>

@@ -84,7 +84,8 @@ set(cuda_sm90a_objects)
 if(codes_sm90a)
   add_cuda_kernels(cuda_sm90a "${codes_sm90a}" "${sm90a_kernels}")
   set(cuda_sm90a_objects $<TARGET_OBJECTS:cuda_sm90a>)
-  set_source_files_properties(native/cuda/attention.cu PROPERTIES COMPILE_DEFINITIONS FINTUNE_SM90A)
+  set_source_files_properties(native/cuda/attention.cu native/cuda/gemm_hopper.cu PROPERTIES
+                              COMPILE_DEFINITIONS FINTUNE_SM90A)
 endif()
 
 # Host code of the backend needs no nvcc.

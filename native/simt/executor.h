@@ -75,6 +75,7 @@ struct Request {
   const uint32_t* b = nullptr;
   // Of a warpgroup's product.
   ProductShape product{};
+  bool a_across = false;
   uint64_t a_descriptor = 0, b_descriptor = 0;
 };
 

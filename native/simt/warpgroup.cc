@@ -7,6 +7,7 @@
 #include "core/dtype.h"
 #include "simt/detector.h"
 #include "simt/sites.h"
+#include "simt/wgmma_runtime.h"
 
 namespace fintune {
 namespace simt {
@@ -126,7 +127,8 @@ void Warpgroups::check_same(Warp* four) const {
     const Request& b = f.request;
     const ProductShape &x = a.product, &y = b.product;
     const bool same = same_place(a.where, b.where) && x.tile == y.tile && x.columns == y.columns &&
-                      x.add == y.add && x.a_in_registers == y.a_in_registers && x.transposed == y.transposed;
+                      x.add == y.add && x.a_in_registers == y.a_in_registers &&
+                      x.transposed == y.transposed && a.a_across == b.a_across;
     if (!same) {
       executor_.fault(f, "comes to wgmma in ", b.where, ", thread ", four[0].lanes[0].thread,
                       " of its warpgroup to another in ", a.where);
@@ -145,25 +147,22 @@ std::vector<uintptr_t> Warpgroups::chunks_of(const Product& p, const Fiber& f) c
       executor_.fault(f, "wgmma in ", p.where, " has a descriptor with bits that mean nothing here");
     }
   };
+  const auto add = [&](const Layout& layout, int lines, bool across) {
+    for (int at = 0; at < lines; at += across ? 8 : 1) {
+      for (int k = 0; k < kDepth; k += across ? 1 : 8) {
+        chunks.push_back(window(executor_) +
+                         (across ? layout.along_columns(at, k) : layout.along_depth(at, k)));
+      }
+    }
+  };
   const Layout b(p.b_descriptor);
   check(b);
   if (!p.shape.a_in_registers) {
     const Layout a(p.a_descriptor);
     check(a);
-    for (int m = 0; m < kRows; ++m) {
-      for (int k = 0; k < kDepth; k += 8) chunks.push_back(window(executor_) + a.along_depth(m, k));
-    }
+    add(a, kRows, p.a_across);
   }
-  if (p.shape.transposed) {
-    for (int k = 0; k < kDepth; ++k) {
-      for (int n = 0; n < p.shape.columns; n += 8)
-        chunks.push_back(window(executor_) + b.along_columns(n, k));
-    }
-  } else {
-    for (int n = 0; n < p.shape.columns; ++n) {
-      for (int k = 0; k < kDepth; k += 8) chunks.push_back(window(executor_) + b.along_depth(n, k));
-    }
-  }
+  add(b, p.shape.columns, p.shape.transposed);
   return chunks;
 }
 
@@ -212,6 +211,7 @@ void Warpgroups::issue(Warp* four) {
   group.four = four;
   Product p;
   p.shape = r.product;
+  p.a_across = r.a_across;
   p.where = r.where;
   p.a_descriptor = r.a_descriptor;
   p.b_descriptor = r.b_descriptor;
@@ -246,8 +246,10 @@ void Warpgroups::run(Product& p) {
   const ProductShape& shape = p.shape;
   float a[kRows * kDepth];
   std::vector<float> b(static_cast<size_t>(kDepth) * shape.columns);
-  const auto element = [&](uint64_t chunk, int i) {
-    return value_of(reinterpret_cast<const char*>(window(executor_) + chunk) + 2 * i, shape.tile);
+  const auto element = [&](const Layout& layout, int line, int k, bool across) {
+    const uint64_t chunk = across ? layout.along_columns(line, k) : layout.along_depth(line, k);
+    const int within = (across ? line : k) % 8;
+    return value_of(reinterpret_cast<const char*>(window(executor_) + chunk) + 2 * within, shape.tile);
   };
   if (shape.a_in_registers) {
     for (int t = 0; t < kThreads; ++t) {
@@ -261,15 +263,13 @@ void Warpgroups::run(Product& p) {
   } else {
     const Layout layout(p.a_descriptor);
     for (int m = 0; m < kRows; ++m) {
-      for (int k = 0; k < kDepth; ++k) a[m * kDepth + k] = element(layout.along_depth(m, k), k % 8);
+      for (int k = 0; k < kDepth; ++k) a[m * kDepth + k] = element(layout, m, k, p.a_across);
     }
   }
   const Layout layout(p.b_descriptor);
   for (int k = 0; k < kDepth; ++k) {
     for (int n = 0; n < shape.columns; ++n) {
-      b[static_cast<size_t>(k) * shape.columns + n] = shape.transposed
-                                                          ? element(layout.along_columns(n, k), n % 8)
-                                                          : element(layout.along_depth(n, k), k % 8);
+      b[static_cast<size_t>(k) * shape.columns + n] = element(layout, n, k, shape.transposed);
     }
   }
   std::vector<float>& c = p.accumulator->values;
@@ -369,6 +369,18 @@ void meet_at(Site& site, Meeting meeting, int count) {
   current_executor->meet();
 }
 
+Request& request_product(const ProductShape& shape, bool a_across, float* c, const uint32_t* a,
+                         uint64_t a_descriptor, uint64_t b_descriptor, Where where) {
+  Request& r = current_executor->request(Meeting::WarpgroupProduct, where, 0, 0);
+  r.product = shape;
+  r.a_across = a_across;
+  r.c = c;
+  r.a = a;
+  r.a_descriptor = a_descriptor;
+  r.b_descriptor = b_descriptor;
+  return r;
+}
+
 }  // namespace
 
 void warpgroup_fence(Site& site) { meet_at(site, Meeting::WarpgroupFence, 0); }
@@ -382,13 +394,14 @@ void warpgroup_commit(Where where) {
 
 void warpgroup_product(const ProductShape& shape, float* c, const uint32_t* a, uint64_t a_descriptor,
                        uint64_t b_descriptor, Where where) {
-  Request& r = current_executor->request(Meeting::WarpgroupProduct, where, 0, 0);
-  r.product = shape;
-  r.c = c;
-  r.a = a;
-  r.a_descriptor = a_descriptor;
-  r.b_descriptor = b_descriptor;
-  r.site = __builtin_return_address(0);
+  request_product(shape, false, c, a, a_descriptor, b_descriptor, where).site = __builtin_return_address(0);
+  current_executor->meet();
+}
+
+void warpgroup_operands(const ProductShape& shape, bool a_across, float* c, uint64_t a_descriptor,
+                        uint64_t b_descriptor, Where where) {
+  request_product(shape, a_across, c, nullptr, a_descriptor, b_descriptor, where).site =
+      __builtin_return_address(0);
   current_executor->meet();
 }
 

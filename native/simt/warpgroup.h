@@ -46,6 +46,7 @@ class Warpgroups {
   };
   struct Product {
     ProductShape shape;
+    bool a_across;  // lines of a descriptor's a are those of the depth
     Where where;
     uint64_t a_descriptor, b_descriptor;
     std::array<const uint32_t*, kThreads> a_registers;

@@ -14,7 +14,7 @@ import {
 	attentionForwardHopper,
 } from "./ops/attention.js";
 import { embeddingBackward, embeddingForward } from "./ops/embedding.js";
-import { linearBackward, linearForward } from "./ops/linear.js";
+import { linearBackward, linearBackwardHopper, linearForward, linearForwardHopper } from "./ops/linear.js";
 import { linearLogprobBackward, linearLogprobForward } from "./ops/linear_logprob.js";
 import { adamw, globalNorm } from "./ops/optimizer.js";
 import { preferenceLoss } from "./ops/preference.js";
@@ -56,9 +56,11 @@ export const opBenches: readonly OpBench[] = [
 const onWarpgroups = new Map([
 	[attentionForward, attentionForwardHopper],
 	[attentionBackward, attentionBackwardHopper],
+	[linearForward, linearForwardHopper],
+	[linearBackward, linearBackwardHopper],
 ]);
 
-/** Those of a device: an sm_90 has second kernels of attention beside the chosen ones. */
+/** Those of a device: an sm_90 has second kernels beside the chosen ones. */
 export const benchesOf = ({ hopper }: Pick<NativeDevice, "hopper">): readonly OpBench[] =>
 	hopper ? opBenches.flatMap((bench) => [bench, onWarpgroups.get(bench) ?? []].flat()) : opBenches;
 

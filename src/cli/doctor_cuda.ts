@@ -90,7 +90,15 @@ export function cudaLines(cuda: NativeGpuInfo, driver: string | undefined, hoppe
 
 function hopperLine({ build, gpus }: NativeGpuInfo, on: boolean): Line[] {
 	const can = build?.architectures.includes("90a") && gpus.some(({ capability }) => capability === 90);
-	if (can) return [["hopper", on ? "on: attention uses warpgroups" : "off: FINTUNE_HOPPER=1 lets attention use warpgroups"]];
+	if (can)
+		return [
+			[
+				"hopper",
+				on
+					? "on: attention and dense products use warpgroups"
+					: "off: FINTUNE_HOPPER=1 lets attention and dense products use warpgroups",
+			],
+		];
 	if (!on) return [];
 	const why =
 		build && !build.architectures.includes("90a") ? "the build has no code for 90a" : "no GPU of compute capability 9.0";

@@ -17,7 +17,7 @@ export interface Environment {
 	/** sha256 of the addon. */
 	addon: string;
 	device: string;
-	/** The CPU's instruction set in use; a GPU's name and compute capability, and whether attention uses its warpgroups. */
+	/** The CPU's instruction set in use; a GPU's name and compute capability, and whether its warpgroups are used. */
 	instruction_set: string;
 	/** In which products are computed. */
 	dtype: string;

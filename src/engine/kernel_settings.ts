@@ -29,7 +29,7 @@ const threads = (): number => call((k) => k.threads());
 /** 0: all CPUs of this process. */
 const setThreads = (count: number): void => call((k) => k.setThreads(count));
 
-/** Whether attention goes to the warpgroups of an sm_90 (FINTUNE_HOPPER=1, until it is set). */
+/** Whether attention and dense products go to the warpgroups of an sm_90 (FINTUNE_HOPPER=1, until it is set). */
 const hopper = (): boolean => call((k) => k.hopper());
 const setHopper = (on: boolean): void => call((k) => k.setHopper(on));
 /** What `run` makes with that choice, whatever it is otherwise. */

@@ -63,7 +63,7 @@ describe("doctor's lines", () => {
 			["driver", "NVIDIA driver 590.1, up to CUDA 13.1"],
 			["cuda:0", "NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, 79.0 GiB free of 80.0 GiB"],
 			["cuda:1", expect.stringMatching(/^Tesla V100, sm_70, .*: cannot be used: compute capability 7\.0: too old$/)],
-			["hopper", "off: FINTUNE_HOPPER=1 lets attention use warpgroups"],
+			["hopper", "off: FINTUNE_HOPPER=1 lets attention and dense products use warpgroups"],
 		]);
 	});
 

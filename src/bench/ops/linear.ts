@@ -94,3 +94,16 @@ export const linearBackward: OpBench = {
 		};
 	},
 };
+
+/** A bench on the warpgroups of a device that has them, as far as products are ours and not a library's. */
+const onWarpgroups = (bench: OpBench): OpBench => ({
+	...bench,
+	name: `${bench.name}_hopper`,
+	prepare(s, dtype, t) {
+		const prepared = bench.prepare(s, dtype, t);
+		return { ...prepared, run: () => kernels.withHopper(true, prepared.run) };
+	},
+});
+
+export const linearForwardHopper = onWarpgroups(linearForward);
+export const linearBackwardHopper = onWarpgroups(linearBackward);
