@@ -111,6 +111,7 @@ TrainerOptions parse_trainer_options(const Napi::Value& v) {
   }
   t.dropout = o.real("dropout", 0);
   t.seed = o.uint64("seed", 0);
+  t.record = o.flag("recording", true);
   return t;
 }
 
@@ -190,17 +191,17 @@ Napi::Array shape_array(Napi::Env env, const std::vector<int64_t>& shape) {
 
 Napi::Object parameter_object(Napi::Env env, const std::string& name, const std::vector<int64_t>& shape,
                               Device& device, const View& view) {
-  const size_t n = static_cast<size_t>(view.count());
-  Napi::Float32Array data = Napi::Float32Array::New(env, n);
-  if (view.dtype == DType::F32) {
-    device.download(data.Data(), view.data, n * 4);
-  } else {
-    std::vector<uint16_t> bits(n);
-    device.download(bits.data(), view.data, n * 2);
-    for (size_t i = 0; i < n; ++i) {
-      data.Data()[i] = view.dtype == DType::BF16 ? to_float(bf16{bits[i]}) : to_float(f16{bits[i]});
+  Napi::Float32Array data = Napi::Float32Array::New(env, static_cast<size_t>(view.count()));
+  std::vector<char> bytes(view.bytes());
+  device.download(bytes.data(), view.data, bytes.size());
+  with_float_type(view.dtype, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    const T* const values = reinterpret_cast<const T*>(bytes.data());
+    for (int64_t r = 0; r < view.rows; ++r) {
+      for (int64_t c = 0; c < view.cols; ++c)
+        data.Data()[r * view.cols + c] = to_float(values[r * view.ld + c]);
     }
-  }
+  });
   Napi::Object object = Napi::Object::New(env);
   object.Set("name", name);
   object.Set("shape", shape_array(env, shape));

@@ -192,6 +192,7 @@ std::vector<LoraPair> to_adapters(const Call& c) {
     pair.a = c.tensor(o.get("a"), o.path("a")).rows();
     pair.b = c.tensor(o.get("b"), o.path("b")).rows();
     pair.scale = o.real("scale");
+    pair.beside = o.integer("beside", -1);
     pairs.push_back(pair);
   }
   return pairs;
@@ -214,6 +215,7 @@ Napi::Value linear_forward(const Napi::CallbackInfo& info) {
   const std::vector<LoraPair> adapters = to_adapters(c);
   LinearForward op;
   op.x = c.rows("x");
+  op.x_room = c.integer("xRoom", 0);
   op.weight = c.rows("weight");
   op.bias = c.floats_or_none("bias", op.weight.rows);
   op.adapters = adapters.data();
@@ -230,6 +232,7 @@ Napi::Value linear_backward(const Napi::CallbackInfo& info) {
   const std::vector<LoraPair> adapters = to_adapters(c);
   LinearBackward op;
   op.dy = c.rows("dy");
+  op.dy_room = c.integer("dyRoom", 0);
   op.x = c.rows_or_none("x");
   op.weight = c.rows("weight");
   op.adapters = adapters.data();
@@ -285,6 +288,7 @@ Napi::Value adamw(const Napi::CallbackInfo& info) {
     t.m = floats("m");
     t.v = floats("v");
     t.weight_decay = o.real("weightDecay", 0);
+    if (o.has("copy")) t.copy = c.tensor(o.get("copy"), o.path("copy")).rows();
     tensors.push_back(t);
   }
   AdamW op;
@@ -387,6 +391,12 @@ Napi::Value store_rows(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value convert(const Napi::CallbackInfo& info) {
+  const Call c(info, "convert");
+  c.run(&OpTable::convert, Convert{c.rows("x"), c.rows("y")});
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
 void init_kernels(Napi::Env env, Napi::Object exports) {
@@ -409,6 +419,7 @@ void init_kernels(Napi::Env env, Napi::Object exports) {
   export_function<gather_rows>(env, exports, "gatherRows");
   export_function<scatter_rows>(env, exports, "scatterRows");
   export_function<store_rows>(env, exports, "storeRows");
+  export_function<convert>(env, exports, "convert");
   export_model_kernels(env, exports);
   export_kernel_settings(env, exports);
   export_simt(env, exports);

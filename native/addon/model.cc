@@ -94,7 +94,7 @@ Napi::Value plan_model(const Napi::CallbackInfo& info) {
       module.scale = 1;
       modules.push_back(module);
     }
-    model->adapters().push(std::make_shared<Adapter>(model->config(), modules, model->device()));
+    model->push_adapter(std::make_shared<Adapter>(model->config(), modules, model->device()));
   }
   const std::vector<int32_t> lengths = int_vector(info[3], "lengths");
   const int64_t targets = to_integer(info[4], "targets");
@@ -207,12 +207,12 @@ Napi::Value ModelWrap::AddAdapter(const Napi::CallbackInfo& info) {
   }
   const Model::Lock lock = m->acquire_idle();
   return Napi::Number::New(info.Env(),
-                           m->adapters().push(std::make_shared<Adapter>(m->config(), modules, m->device())));
+                           m->push_adapter(std::make_shared<Adapter>(m->config(), modules, m->device())));
 }
 
 Napi::Value ModelWrap::PopAdapter(const Napi::CallbackInfo& info) {
   const Model::Lock lock = model()->acquire_idle();
-  model()->adapters().pop();
+  model()->pop_adapter();
   return info.Env().Undefined();
 }
 

@@ -113,6 +113,7 @@ void Tensor::Init(Napi::Env env, Napi::Object exports) {
                                                InstanceAccessor<&Tensor::Shape>("shape"),
                                                InstanceAccessor<&Tensor::Dtype>("dtype"),
                                                InstanceMethod<&Tensor::Columns>("columns"),
+                                               InstanceMethod<&Tensor::Slice>("slice"),
                                                InstanceMethod<&Tensor::Set>("set"),
                                                InstanceMethod<&Tensor::ToFloat32Array>("toFloat32Array"),
                                                InstanceMethod<&Tensor::ToInt32Array>("toInt32Array"),
@@ -138,7 +139,7 @@ Tensor& Tensor::from(const Napi::Value& v, const std::string& name) {
 Tensor::Tensor(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Tensor>(info) {
   guard(info.Env(), [&] {
     info.This().As<Napi::Object>().TypeTag(&kTensorTag);
-    // columns() builds the object first and fills in the view.
+    // columns() and slice() build the object first and fill in the view.
     if (info.Length() == 0) return;
     dtype_ = parse_dtype(to_text(info[0], "dtype"), "dtype");
     shape_ = to_shape(info[1], "shape");
@@ -184,24 +185,33 @@ Napi::Value Tensor::Dtype(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), dtype_name(dtype_));
 }
 
-Napi::Value Tensor::Columns(const Napi::CallbackInfo& info) {
+Napi::Value Tensor::part(const Napi::CallbackInfo& info, const char* what, size_t dimension) {
   return guard(info.Env(), [&]() -> Napi::Value {
     from(info.This(), "this");
-    const int64_t first = to_integer(info[0], "first");
-    const int64_t n = to_integer(info[1], "count");
-    require(first >= 0 && n >= 0 && first + n <= shape_.back(), "columns: expected a range within 0 .. ",
-            shape_.back(), ", found ", first, " + ", n);
+    const int64_t first = to_integer(info[0], "first"), n = to_integer(info[1], "count");
+    const int64_t size = shape_[dimension];
+    require(first >= 0 && n >= 0 && first + n <= size, what, ": expected a range within 0 .. ", size,
+            ", found ", first, " + ", n);
     Napi::Object object = state(info.Env()).tensor_class.New({});
     Tensor& view = *Unwrap(object);
     view.memory_ = memory_;
     view.dtype_ = dtype_;
-    view.data_ = static_cast<char*>(data_) + static_cast<size_t>(first) * dtype_size(dtype_);
     view.shape_ = shape_;
-    view.shape_.back() = n;
+    view.shape_[dimension] = n;
     view.ld_ = ld_;
+    int64_t step = 1;  // elements from one index of the dimension to the next
+    for (size_t d = dimension; d + 1 < shape_.size(); ++d)
+      step *= d + 2 == shape_.size() ? ld_ : shape_[d + 1];
+    view.data_ = static_cast<char*>(data_) + static_cast<size_t>(first * step) * dtype_size(dtype_);
     return object;
   });
 }
+
+Napi::Value Tensor::Columns(const Napi::CallbackInfo& info) {
+  return part(info, "columns", shape_.size() - 1);
+}
+
+Napi::Value Tensor::Slice(const Napi::CallbackInfo& info) { return part(info, "slice", 0); }
 
 // f32, bf16 and f16 take a Float32Array (the latter two round to nearest even), bf16 and f16 also their bits
 // as a Uint16Array, i32 an Int32Array.

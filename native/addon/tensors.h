@@ -56,6 +56,9 @@ class Tensor : public Napi::ObjectWrap<Tensor> {
   Napi::Value Shape(const Napi::CallbackInfo& info);
   Napi::Value Dtype(const Napi::CallbackInfo& info);
   Napi::Value Columns(const Napi::CallbackInfo& info);
+  Napi::Value Slice(const Napi::CallbackInfo& info);
+  // Indices [first, first + count) of one dimension, in the same memory.
+  Napi::Value part(const Napi::CallbackInfo& info, const char* what, size_t dimension);
   Napi::Value Set(const Napi::CallbackInfo& info);
   Napi::Value ToFloat32Array(const Napi::CallbackInfo& info);
   Napi::Value ToInt32Array(const Napi::CallbackInfo& info);

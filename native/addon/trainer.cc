@@ -52,6 +52,7 @@ class TrainerWrap : public Napi::ObjectWrap<TrainerWrap> {
   Napi::Value Gradients(const Napi::CallbackInfo& info);
   Napi::Value Evaluate(const Napi::CallbackInfo& info);
   Napi::Value Memory(const Napi::CallbackInfo& info);
+  Napi::Value Replayed(const Napi::CallbackInfo& info);
   Napi::Value Parameters(const Napi::CallbackInfo& info);
   Napi::Value SetParameters(const Napi::CallbackInfo& info);
   Napi::Value OptimizerState(const Napi::CallbackInfo& info);
@@ -69,6 +70,7 @@ void TrainerWrap::Init(Napi::Env env) {
           InstanceMethod("gradients", &TrainerWrap::guarded<&TrainerWrap::Gradients>),
           InstanceMethod("evaluate", &TrainerWrap::guarded<&TrainerWrap::Evaluate>),
           InstanceMethod("memory", &TrainerWrap::guarded<&TrainerWrap::Memory>),
+          InstanceMethod("replayed", &TrainerWrap::guarded<&TrainerWrap::Replayed>),
           InstanceMethod("parameters", &TrainerWrap::guarded<&TrainerWrap::Parameters>),
           InstanceMethod("setParameters", &TrainerWrap::guarded<&TrainerWrap::SetParameters>),
           InstanceMethod("optimizerState", &TrainerWrap::guarded<&TrainerWrap::OptimizerState>),
@@ -150,6 +152,10 @@ Napi::Value TrainerWrap::Memory(const Napi::CallbackInfo& info) {
   return memory_plan_object(info.Env(), trainer()->memory());
 }
 
+Napi::Value TrainerWrap::Replayed(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(trainer()->replayed()));
+}
+
 // Copies of one float array a parameter.
 template <typename Pick>
 Napi::Array parameter_array(Napi::Env env, Trainer& trainer, Pick&& pick) {
@@ -200,6 +206,7 @@ Napi::Value TrainerWrap::SetParameters(const Napi::CallbackInfo& info) {
     const View& value = trainer()->parameters()[i].value;
     trainer()->model().device().upload(value.data, sources[i].data, value.bytes());
   }
+  trainer()->parameters_written();
   return info.Env().Undefined();
 }
 

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <vector>
 
 #include "core/error.h"
 
@@ -41,6 +42,18 @@ void Device::start_timer() {
 double Device::stop_timer() {
   synchronize();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - timer_start_).count();
+}
+
+std::unique_ptr<Readback> Device::read_back(const void* from, size_t bytes) {
+  class Bytes : public Readback {
+   public:
+    explicit Bytes(size_t n) : bytes(n) {}
+    const void* wait() override { return bytes.data(); }
+    std::vector<char> bytes;
+  };
+  auto read = std::make_unique<Bytes>(bytes);
+  download(read->bytes.data(), from, bytes);
+  return read;
 }
 
 Device& host_device() {

@@ -20,6 +20,14 @@ class Recording {
   virtual void replay() = 0;
 };
 
+// Bytes on their way from a device to the host.
+class Readback {
+ public:
+  virtual ~Readback() = default;
+  // Waits until they have come: valid for as long as this lives.
+  virtual const void* wait() = 0;
+};
+
 // One device. Ops queue work on it in order; upload, download and fill take their place in that order, so a
 // caller sees everything as if it had run at once.
 class Device {
@@ -42,6 +50,9 @@ class Device {
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   // Waits for all queued work.
   virtual void download(void* to, const void* from, size_t bytes) = 0;
+  // Queues a copy to the host. It takes its place in the order, what comes after need not wait for it.
+  // Waits at once, unless a device overrides it.
+  virtual std::unique_ptr<Readback> read_back(const void* from, size_t bytes);
   virtual void copy(void* to, const void* from, size_t bytes) = 0;  // within the device; no overlap
   virtual void fill(void* to, int byte, size_t bytes) = 0;
   // Waits for all queued work; throws Device where some of it failed.

@@ -138,6 +138,7 @@ void add_column_sums(Exec& exec, const View& dy, float* out) {
 
 void linear_forward(Exec& exec, const LinearForward& in) {
   check(in);
+  require(!in.u || in.u.dtype == DType::F32, "u is f32 on the CPU, found ", dtype_name(in.u.dtype));
   const int64_t rows = in.x.rows;
   const bool masked = has_dropout(in.dropout, in.adapter_count, rows);
 
@@ -167,6 +168,7 @@ void linear_forward(Exec& exec, const LinearForward& in) {
 
 void linear_backward(Exec& exec, const LinearBackward& in) {
   check(in);
+  require(!in.u || in.u.dtype == DType::F32, "u is f32 on the CPU, found ", dtype_name(in.u.dtype));
   const int64_t rows = in.dy.rows;
   const bool trains = static_cast<bool>(in.da);
   const bool masked = has_dropout(in.dropout, in.adapter_count, rows);

@@ -17,6 +17,16 @@ struct Piece {
   int64_t tensor, first, count;
 };
 
+// Elements first .. of p in its copy.
+void store_copy(const View& copy, const float* p, int64_t first, int64_t count) {
+  with_float_type(copy.dtype, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    for (int64_t j = first; j < first + count; ++j) {
+      copy.as<T>()[j / copy.cols * copy.ld + j % copy.cols] = from_float<T>(p[j]);
+    }
+  });
+}
+
 }  // namespace
 
 // The order of operations is that of torch.optim.AdamW: constants in double, each rounded once to f32.
@@ -58,6 +68,7 @@ void adamw(Exec& exec, const AdamW& op) {
       store_part(v + j, new_v, whole, n);
       store_part(p + j, decayed - step_size * (new_m / denominator), whole, n);
     });
+    if (tensor.copy) store_copy(tensor.copy, tensor.p, piece.first, piece.count);
   });
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "cpu/isa.h"
+#include "ops/row_checks.h"
 
 namespace fintune {
 namespace cpu {
@@ -61,6 +62,22 @@ void store_rows(Exec& exec, const StoreRows& o) {
   if (exec.dry) return;
   check_rows("store_rows", o.rows, o.x.rows, o.y.rows);
   for_rows(exec, o.x.rows, [&](int64_t i) { std::memcpy(row(o.y, o.rows[i]), row(o.x, i), row_bytes(o.x)); });
+}
+
+void convert(Exec& exec, const Convert& o) {
+  check(o);
+  if (exec.dry) return;
+  with_float_type(o.x.dtype, [&](auto* from_tag) {
+    with_float_type(o.y.dtype, [&](auto* to_tag) {
+      using From = std::remove_pointer_t<decltype(from_tag)>;
+      using To = std::remove_pointer_t<decltype(to_tag)>;
+      for_rows(exec, o.x.rows, [&](int64_t t) {
+        const From* const from = reinterpret_cast<const From*>(row(o.x, t));
+        To* const to = reinterpret_cast<To*>(row(o.y, t));
+        for (int64_t c = 0; c < o.x.cols; ++c) to[c] = from_float<To>(to_float(from[c]));
+      });
+    });
+  });
 }
 
 }  // namespace FINTUNE_ISA

@@ -219,9 +219,9 @@ bool CublasLtHandle::multiply(const DenseProduct& p, void* workspace, void* stre
   if (!chosen.found) return false;
   const CublasLtFunctions& f = library_->functions();
   const Call call(f, p);
-  const float alpha = 1, beta = p.accumulate ? 1.0f : 0.0f;
+  const float beta = p.accumulate ? 1.0f : 0.0f;
   const Status status =
-      f.matmul(handle_, call.desc.get(), &alpha, p.b, call.first.get(), p.a, call.second.get(), &beta, p.c,
+      f.matmul(handle_, call.desc.get(), &p.alpha, p.b, call.first.get(), p.a, call.second.get(), &beta, p.c,
                call.c.get(), p.c, call.c.get(), chosen.data, workspace, kWorkspaceBytes, stream);
   if (status == kInvalidValue || status == kArchMismatch || status == kNotSupported) return false;
   check(status, "a product");

@@ -19,7 +19,7 @@
 namespace fintune {
 namespace cuda {
 
-// C [m, n] = op(A) op(B) (+ C); all pointers and rows are multiples of 16 bytes.
+// C [m, n] = alpha op(A) op(B) (+ C); all pointers and rows are multiples of 16 bytes.
 struct DenseProduct {
   Layout layout;
   DType compute;  // of A and B: bf16 or f16
@@ -32,6 +32,7 @@ struct DenseProduct {
   void* c;
   int64_t ldc;
   bool accumulate;
+  float alpha = 1;
 };
 
 struct CublasLtFunctions;

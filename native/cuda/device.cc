@@ -51,6 +51,7 @@ void CudaDevice::reopen() {
   stream_ = nullptr;
   timer_start_ = timer_stop_ = nullptr;
   staging_.forget();
+  pinned_.forget();
   shared_limits_.clear();
   open_stream();
   ++generation_;
@@ -150,6 +151,25 @@ void CudaDevice::download(void* to, const void* from, size_t bytes) {
     std::memcpy(static_cast<char*>(to) + done, piece, n);
     done += n;
   }
+}
+
+std::unique_ptr<Readback> CudaDevice::read_back(const void* from, size_t bytes) {
+  use();
+  const Queueing lock(mutex_);
+  refuse_to_wait();
+  PinnedBlock block;
+  check(pinned_.take(bytes, &block), "taking pinned memory");
+  auto read = std::make_unique<CudaReadback>(*this, block);
+  if (bytes != 0) {
+    check(cudaMemcpyAsync(block.host, from, bytes, cudaMemcpyDeviceToHost, stream_), "copying from it");
+  }
+  check(cudaEventRecord(block.landed, stream_), "copying from it");
+  return read;
+}
+
+void CudaDevice::give_back(const PinnedBlock& block) {
+  const Queueing lock(mutex_);
+  pinned_.give(block);
 }
 
 void CudaDevice::copy(void* to, const void* from, size_t bytes) {

@@ -11,6 +11,7 @@
 #include "core/device.h"
 #include "cuda/graph.h"
 #include "cuda/launch.h"
+#include "cuda/readback.h"
 #include "cuda/staging.h"
 
 namespace fintune {
@@ -34,6 +35,7 @@ class CudaDevice : public Device {
   void release(void* p, size_t bytes) noexcept override;
   void upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes) override;
+  std::unique_ptr<Readback> read_back(const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   void fill(void* to, int byte, size_t bytes) override;
   void synchronize() override;
@@ -49,6 +51,8 @@ class CudaDevice : public Device {
   void launch(const Launch& launch);
   int64_t launches() const override { return launches_; }  // since the process began
   void count_launches(int64_t n) { launches_ += n; }
+
+  void give_back(const PinnedBlock& block);  // of a read-back that has ended
 
   int index() const { return index_; }
   int capability() const { return capability_; }  // 75, 80, 86, 89, 90, 100, 120, ...
@@ -86,6 +90,7 @@ class CudaDevice : public Device {
   // Held by whoever queues. Recursive: what is recorded queues as well.
   std::recursive_mutex mutex_;
   Staging staging_;
+  PinnedBlocks pinned_;
   Graph* recording_ = nullptr;                             // what is queued goes into it
   std::unordered_map<const void*, size_t> shared_limits_;  // a kernel's, where it was raised
 };

@@ -132,20 +132,25 @@ void own_gemm(Exec& exec, const Gemm& g) {
 // Whether the library makes the first product: large ones, by the sizes that are weights' (a row's bits must
 // not depend on how many rows there are).
 bool for_library(const Exec& exec, const Gemm& g) {
-  if (exec.compute == DType::F32 || g.count == 0 || !g.c || g.rounded || !has_gemm_library(exec))
-    return false;
+  const bool both = g.c && g.rounded;  // two results take our kernel
+  if (exec.compute == DType::F32 || g.count == 0 || both || !has_gemm_library(exec)) return false;
+  const View& c = g.c ? g.c : g.rounded;
   const Product& p = g.products[0];
   const int64_t k = inner_size(p);
-  const int64_t fixed = layout_of(g) == Layout::TN ? g.c.rows : k;
-  return fixed >= 512 && g.c.cols >= 512 && fixed % 8 == 0 && k % 8 == 0 && g.c.cols % 8 == 0 &&
-         gpu::aligned16(g.c.data, g.c.ld, dtype_size(g.c.dtype));
+  const bool sums_rows = layout_of(g) == Layout::TN;
+  const int64_t fixed = sums_rows ? c.rows : k;
+  // A narrow result is worth it where its rows alone fill the GPU; where K is outermost it is ours, in parts.
+  const int64_t narrowest = sums_rows ? 512 : 64;
+  return fixed >= 512 && c.cols >= narrowest && fixed % 8 == 0 && k % 8 == 0 && c.cols % 8 == 0 &&
+         gpu::aligned16(c.data, c.ld, dtype_size(c.dtype));
 }
 
 DenseProduct dense_product(const Exec& exec, const Gemm& g) {
   const Product& p = g.products[0];
-  return DenseProduct{layout_of(g),  exec.compute,  g.c.dtype,   g.c.rows,      g.c.cols,
-                      inner_size(p), p.a.view.data, p.a.view.ld, p.b.view.data, p.b.view.ld,
-                      g.c.data,      g.c.ld,        g.accumulate};
+  const View& c = g.c ? g.c : g.rounded;
+  return DenseProduct{
+      layout_of(g), exec.compute,  c.dtype,     c.rows, c.cols, inner_size(p), p.a.view.data,
+      p.a.view.ld,  p.b.view.data, p.b.view.ld, c.data, c.ld,   g.accumulate,  g.c ? 1.0f : g.rounded_scale};
 }
 
 }  // namespace

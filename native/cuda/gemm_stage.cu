@@ -85,13 +85,14 @@ View staged_matrix(Exec& exec, DType type, int64_t rows, int64_t cols) {
   return v;
 }
 
-Factor Stage::add(Exec& exec, const Factor& from, float scale, const LoraDropout* mask) {
+Factor Stage::add(Exec& exec, const Factor& from, float scale, const LoraDropout* mask, int64_t room) {
   const View& v = from.view;
   const bool masked = mask != nullptr && mask->p > 0;
   const bool ready = v.dtype == exec.compute && gpu::aligned16(v.data, v.ld, dtype_size(v.dtype)) &&
                      (from.padded || v.cols % 8 == 0);
   if ((ready || exec.compute == DType::F32) && scale == 1.0f && !masked) return from;
-  const View to = staged_matrix(exec, exec.compute, v.rows, v.cols);
+  View to = staged_matrix(exec, exec.compute, v.rows, v.cols + room);
+  to.cols = v.cols;
   items_.push_back(Item{from, to, scale, masked ? mask : nullptr});
   return Factor{to, from.transposed, true};
 }

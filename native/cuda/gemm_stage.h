@@ -21,8 +21,10 @@ class Stage {
  public:
   // The factor, or the copy that run() will make of it (type exec.compute): round(scale * mask * view). The
   // mask is that of LoraDropout on [rows, cols]; masked values are rounded to the view's own type first. With
-  // F32 compute only a mask or a scale make a copy: the f32 kernel reads all types.
-  Factor add(Exec& exec, const Factor& from, float scale = 1, const LoraDropout* mask = nullptr);
+  // F32 compute only a mask or a scale make a copy: the f32 kernel reads all types. A copy has `room` further
+  // columns in each row, a multiple of 8, for the caller.
+  Factor add(Exec& exec, const Factor& from, float scale = 1, const LoraDropout* mask = nullptr,
+             int64_t room = 0);
   void run(Exec& exec);
 
  private:

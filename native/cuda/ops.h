@@ -25,6 +25,7 @@ void sample(Exec&, const Sample&);
 void gather_rows(Exec&, const GatherRows&);
 void scatter_rows(Exec&, const ScatterRows&);
 void store_rows(Exec&, const StoreRows&);
+void convert(Exec&, const Convert&);
 
 const OpTable& table();
 

@@ -35,19 +35,48 @@ struct Parameters {
   AdamWTensor tensor;
   int64_t first_block;
   float decay;
-  bool wide;
+  bool wide, fours;
 };
 
 struct Constants {
   float grad_scale, weight1, beta2, weight2, root2, step_size, eps;
 };
 
+// Elements j .. j + 3 of p, of which n exist, in its copy. fours: all four lie in one row, at a multiple of 8
+// bytes.
+GPU_FN void store_copy(const View& copy, bool fours, int64_t j, int64_t n, const float (&p)[4]) {
+  int64_t row = j / copy.cols, column = j % copy.cols;
+  if (fours) {
+    struct alignas(8) Four {
+      uint32_t w[2];
+    };
+    Four four;
+    four.w[0] = copy.dtype == DType::BF16 ? gpu::pack2<bf16>(p[0], p[1]) : gpu::pack2<f16>(p[0], p[1]);
+    four.w[1] = copy.dtype == DType::BF16 ? gpu::pack2<bf16>(p[2], p[3]) : gpu::pack2<f16>(p[2], p[3]);
+    *reinterpret_cast<Four*>(static_cast<uint16_t*>(copy.data) + row * copy.ld + column) = four;
+    return;
+  }
+#pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    if (e < n) store_value(copy.data, row * copy.ld + column, copy.dtype, p[e]);
+    if (++column == copy.cols) {
+      column = 0;
+      ++row;
+    }
+  }
+}
+
+bool by_fours(const View& copy) {
+  return copy.dtype != DType::F32 && copy.cols % 4 == 0 && copy.ld % 4 == 0 &&
+         reinterpret_cast<uintptr_t>(copy.data) % 8 == 0;
+}
+
 GPU_KERNEL(kThreads, 4)
 void update(const Parameters* table, int count, Constants k) {
   const Parameters& entry = entry_of_block(table, count);
   const AdamWTensor tensor = entry.tensor;
   const float decay = entry.decay;
-  const bool wide = entry.wide;
+  const bool wide = entry.wide, fours = entry.fours;
   const int64_t first = (gpu::block_x() - entry.first_block) * kUpdates;
   const int64_t last = gpu::min(first + kUpdates, tensor.n);
 #pragma unroll 2
@@ -67,6 +96,7 @@ void update(const Parameters* table, int count, Constants k) {
     store4(tensor.m + j, last - j, wide, m);
     store4(tensor.v + j, last - j, wide, v);
     store4(tensor.p + j, last - j, wide, p);
+    if (tensor.copy.data != nullptr) store_copy(tensor.copy, fours, j, last - j, p);
   }
 }
 
@@ -124,7 +154,8 @@ void adamw(Exec& exec, const AdamW& op) {
     const AdamWTensor& t = op.tensors[i];
     const bool wide = gpu::aligned16(t.p, 0, 4) && gpu::aligned16(t.g, 0, 4) && gpu::aligned16(t.m, 0, 4) &&
                       gpu::aligned16(t.v, 0, 4);
-    table.push_back({t, blocks, static_cast<float>(1.0 - op.lr * static_cast<double>(t.weight_decay)), wide});
+    table.push_back({t, blocks, static_cast<float>(1.0 - op.lr * static_cast<double>(t.weight_decay)), wide,
+                     by_fours(t.copy)});
     blocks += blocks_of(t.n, kUpdates);
   }
   const double correction1 = 1.0 - std::pow(op.beta1, static_cast<double>(op.step));

@@ -1,13 +1,25 @@
 // Row copies. Bound by memory: one block a row, 16 bytes a thread and step where the rows allow it.
+#include <algorithm>
+
 #include "cuda/gpu.h"
 #include "cuda/launch.h"
 #include "cuda/ops.h"
+#include "cuda/values.cuh"
+#include "ops/row_checks.h"
 
 namespace fintune {
 namespace cuda {
 namespace {
 
 constexpr int kThreads = 128;
+
+// Values of any float type.
+struct Matrix {
+  void* data;
+  int64_t ld;
+  DType type;
+  bool wide;  // every row starts at a multiple of 16 bytes
+};
 
 // Rows of bytes: what is moved is never looked at.
 struct ByteRows {
@@ -93,6 +105,24 @@ void with_unit(bool sixteen, DType dtype, Fn&& fn) {
   }
 }
 
+// A thread makes eight columns of a row.
+GPU_KERNEL(kThreads, 8)
+void convert_kernel(Matrix x, Matrix y, int64_t rows, int64_t cols) {
+  const int64_t per_row = (cols + 7) / 8, count = rows * per_row;
+  const int64_t stride = static_cast<int64_t>(gpu::grid_x()) * kThreads;
+  for (int64_t i = static_cast<int64_t>(gpu::block_x()) * kThreads + gpu::thread(); i < count; i += stride) {
+    const int64_t row = i / per_row, column = i % per_row * 8;
+    const int left = static_cast<int>(gpu::min<int64_t>(cols - column, 8));
+    float v[8];
+    load8(at_byte(x.data, row * x.ld + column, x.type), x.type, left, x.wide, v);
+    store8(y.data, row * y.ld + column, y.type, left, y.wide, v);
+  }
+}
+
+Matrix matrix_of(const View& v) {
+  return Matrix{v.data, v.ld, v.dtype, gpu::aligned16(v.data, v.ld, dtype_size(v.dtype))};
+}
+
 Grid one_block_a_row(int64_t rows) { return Grid{static_cast<int>(rows), 1, 1}; }
 
 void check(const char* op, const View& whole, const View& chosen) {
@@ -128,6 +158,14 @@ void store_rows(Exec& exec, const StoreRows& o) {
     launch(exec, "store_rows", scatter_kernel<Unit>, one_block_a_row(o.x.rows), kThreads, 0, byte_rows(o.x),
            o.rows, byte_rows(o.y));
   });
+}
+
+void convert(Exec& exec, const Convert& o) {
+  check(o);
+  const int64_t threads = o.x.rows * ((o.x.cols + 7) / 8);
+  const int blocks = static_cast<int>(std::min<int64_t>((threads + kThreads - 1) / kThreads, 4096));
+  launch(exec, "convert", convert_kernel, Grid{blocks}, kThreads, 0, matrix_of(o.x), matrix_of(o.y), o.x.rows,
+         o.x.cols);
 }
 
 }  // namespace cuda

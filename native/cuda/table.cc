@@ -26,6 +26,7 @@ const OpTable& table() {
       gather_rows,
       scatter_rows,
       store_rows,
+      convert,
   };
   return ops;
 }

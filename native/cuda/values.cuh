@@ -145,6 +145,17 @@ GPU_FN void store8(T* p, int n, bool wide, const float (&v)[8]) {
   }
 }
 
+// Elements i .. of an array of any type.
+GPU_FN void store8(void* p, int64_t i, DType type, int n, bool wide, const float (&v)[8]) {
+  if (type == DType::F32) {
+    store8(static_cast<float*>(p) + i, n, wide, v);
+  } else if (type == DType::BF16) {
+    store8(static_cast<bf16*>(p) + i, n, wide, v);
+  } else {
+    store8(static_cast<f16*>(p) + i, n, wide, v);
+  }
+}
+
 // Four floats in the same way.
 GPU_FN void load4(const float* p, int64_t n, bool wide, float (&v)[4]) {
   if (wide && n >= 4) {

@@ -108,6 +108,11 @@ const LoraPair* Adapter::find(int64_t layer, Site site) const {
   return i < 0 ? nullptr : &modules_[static_cast<size_t>(i)].pair;
 }
 
+void Adapter::set_beside(int64_t layer, Site site, int64_t beside) {
+  const int i = index_[static_cast<size_t>(layer * kSites + static_cast<int>(site))];
+  modules_[static_cast<size_t>(i)].pair.beside = beside;
+}
+
 int AdapterStack::push(std::shared_ptr<Adapter> adapter) {
   adapters_.push_back(std::move(adapter));
   return size() - 1;

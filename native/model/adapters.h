@@ -40,6 +40,8 @@ class Adapter {
   const std::vector<Module>& modules() const { return modules_; }  // by layer, then site
   // Null where this linear is not adapted.
   const LoraPair* find(int64_t layer, Site site) const;
+  // Says where the copies of this linear's factors lie (LoraPair::beside).
+  void set_beside(int64_t layer, Site site, int64_t beside);
   size_t bytes() const { return bytes_; }
 
  private:

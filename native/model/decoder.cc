@@ -34,6 +34,7 @@ Decoder::Decoder(const OpTable& ops, const ModelConfig& config, const Weights& w
         linear.adapters.push_back(*pair);
         linear.trained = trains == Trains::TopAdapter && i == active - 1;
       }
+      linear.room = copies_room(linear.adapters.data(), static_cast<int>(linear.adapters.size()));
       if (linear.trained) lowest_ = std::min(lowest_, layer);
     }
   }
@@ -41,6 +42,23 @@ Decoder::Decoder(const OpTable& ops, const ModelConfig& config, const Weights& w
 
 bool Decoder::needs_input(int64_t layer, std::initializer_list<Site> sites) const {
   return std::any_of(sites.begin(), sites.end(), [&](Site site) { return needs_input(layer, site); });
+}
+
+View Decoder::roomy(Arena& arena, int64_t layer, std::initializer_list<Site> sites, DType type,
+                    int64_t tokens, int64_t cols) const {
+  int64_t room = 0;
+  for (Site site : sites) room = std::max(room, linear(layer, site).room);
+  View view = arena.matrix(type, tokens, cols + room, MemoryKind::Activations);
+  view.cols = cols;
+  return view;
+}
+
+View Decoder::room_for_u(Arena& arena, const Linear& linear, DType type, int64_t tokens) const {
+  const int64_t rank = linear.adapters.back().a.rows;
+  if (linear.room == 0) return arena.matrix(DType::F32, tokens, rank, MemoryKind::Activations);
+  View u = arena.matrix(type, tokens, rank_room(rank), MemoryKind::Activations);
+  u.cols = rank;
+  return u;
 }
 
 // What the mode keeps of one layer.
@@ -62,31 +80,31 @@ LayerActivations Decoder::allocate_kept(Arena& arena, int64_t layer, int64_t tok
     a.q_rstd = arena.floats(tokens * c.num_heads, kind);
     a.k_rstd = arena.floats(tokens * c.num_kv_heads, kind);
   }
-  a.attention = arena.matrix(type, tokens, c.q_size(), kind);
+  a.attention = roomy(arena, layer, {Site::O}, type, tokens, c.q_size());
   a.lse = arena.floats(tokens * c.num_heads, kind);
   a.middle = arena.matrix(kStream, tokens, c.hidden_size, kind);
   a.rstd2 = arena.floats(tokens, kind);
-  a.gate = arena.matrix(type, tokens, c.intermediate_size, kind);
-  a.up = arena.matrix(type, tokens, c.intermediate_size, kind);
+  a.gate = roomy(arena, layer, {Site::Gate}, type, tokens, c.intermediate_size);
+  a.up = roomy(arena, layer, {Site::Up}, type, tokens, c.intermediate_size);
   for (Site site : kAllSites) {
     const Linear& l = linear(layer, site);
-    if (l.trained) {
-      a.u[static_cast<int>(site)] = arena.matrix(DType::F32, tokens, l.adapters.back().a.rows, kind);
-    }
+    if (l.trained) a.u[static_cast<int>(site)] = room_for_u(arena, l, type, tokens);
   }
   if (mode == Recompute::None) {
     if (needs_input(layer, {Site::Q, Site::K, Site::V}))
-      a.norm1 = arena.matrix(type, tokens, c.hidden_size, kind);
-    if (needs_input(layer, {Site::Gate, Site::Up})) a.norm2 = arena.matrix(type, tokens, c.hidden_size, kind);
-    if (needs_input(layer, Site::Down)) a.hidden = arena.matrix(type, tokens, c.intermediate_size, kind);
+      a.norm1 = roomy(arena, layer, {Site::Q, Site::K, Site::V}, type, tokens, c.hidden_size);
+    if (needs_input(layer, {Site::Gate, Site::Up}))
+      a.norm2 = roomy(arena, layer, {Site::Gate, Site::Up}, type, tokens, c.hidden_size);
+    if (needs_input(layer, Site::Down))
+      a.hidden = roomy(arena, layer, {Site::Down}, type, tokens, c.intermediate_size);
   }
   return a;
 }
 
 // Adds room for what a layer computes and `a` does not keep. Without a backward pass to come (training
 // false), SwiGLU writes over its gate, the two norms share their place, and no statistics are stored.
-LayerActivations Decoder::complete(Arena& arena, int64_t tokens, DType type, LayerActivations a,
-                                   bool training) const {
+LayerActivations Decoder::complete(Arena& arena, int64_t layer, int64_t tokens, DType type,
+                                   LayerActivations a, bool training) const {
   constexpr MemoryKind kind = MemoryKind::Activations;
   const ModelConfig& c = config_;
   const auto matrix = [&](View& view, int64_t cols) {
@@ -98,11 +116,17 @@ LayerActivations Decoder::complete(Arena& arena, int64_t tokens, DType type, Lay
   const auto floats = [&](float*& p, int64_t n) {
     if (training && p == nullptr) p = arena.floats(n, kind);
   };
+  const auto linear_input = [&](View& view, std::initializer_list<Site> sites, int64_t cols) {
+    if (!view) view = roomy(arena, layer, sites, type, tokens, cols);
+  };
   stream(a.input);
   stream(a.middle);
-  matrix(a.norm1, c.hidden_size);
-  if (!training) a.norm2 = a.norm1;
-  matrix(a.norm2, c.hidden_size);
+  if (!training) {
+    linear_input(a.norm1, {Site::Q, Site::K, Site::V, Site::Gate, Site::Up}, c.hidden_size);
+    a.norm2 = a.norm1;
+  }
+  linear_input(a.norm1, {Site::Q, Site::K, Site::V}, c.hidden_size);
+  linear_input(a.norm2, {Site::Gate, Site::Up}, c.hidden_size);
   matrix(a.q, c.q_size());
   matrix(a.k, c.kv_size());
   matrix(a.v, c.kv_size());
@@ -112,11 +136,14 @@ LayerActivations Decoder::complete(Arena& arena, int64_t tokens, DType type, Lay
     floats(a.q_rstd, tokens * c.num_heads);
     floats(a.k_rstd, tokens * c.num_kv_heads);
   }
-  matrix(a.attention, c.q_size());
-  matrix(a.gate, c.intermediate_size);
-  matrix(a.up, c.intermediate_size);
-  if (!training) a.hidden = a.gate;
-  matrix(a.hidden, c.intermediate_size);
+  linear_input(a.attention, {Site::O}, c.q_size());
+  if (!training) {
+    linear_input(a.gate, {Site::Down}, c.intermediate_size);
+    a.hidden = a.gate;
+  }
+  linear_input(a.gate, {Site::Gate}, c.intermediate_size);
+  linear_input(a.up, {Site::Up}, c.intermediate_size);
+  linear_input(a.hidden, {Site::Down}, c.intermediate_size);
   floats(a.rstd1, tokens);
   floats(a.rstd2, tokens);
   floats(a.lse, tokens * c.num_heads);
@@ -129,6 +156,7 @@ void Decoder::apply(Exec& exec, int64_t layer, Site site, View x, View y, View u
   const Linear& l = linear(layer, site);
   LinearForward op;
   op.x = x;
+  op.x_room = x.ld - x.cols;
   op.weight = w.weight;
   op.bias = w.bias.f32();
   op.adapters = l.adapters.data();
@@ -243,6 +271,12 @@ View Decoder::forward(Exec& exec, const PackedBatch& batch, Activations* keep,
   return run_layers(exec, batch, staged, keep, cache);
 }
 
+View Decoder::forward(Exec& exec, const PackedBatch& batch, const StagedBatch& staged,
+                      Activations* keep) const {
+  if (keep != nullptr) keep->staged = staged;
+  return run_layers(exec, batch, staged, keep, nullptr);
+}
+
 View Decoder::decode(Exec& exec, const StagedBatch& staged, int64_t rows, const KvCacheView& cache) const {
   exec.rowwise = true;
   PackedBatch batch;
@@ -284,7 +318,7 @@ View Decoder::run_layers(Exec& exec, const PackedBatch& batch, const StagedBatch
     if (kept) room = keep->layers[static_cast<size_t>(l)];
     if (!room.input) room.input = stream;
     if (!room.middle) room.middle = stream;
-    const LayerActivations a = complete(arena, tokens, type, room, kept);
+    const LayerActivations a = complete(arena, l, tokens, type, room, kept);
     attention_part(exec, batch, staged, l, a, x, pending, delta, dropout, cache);
     mlp_part(exec, l, a, delta, delta, dropout);
     x = a.middle;

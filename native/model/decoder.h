@@ -117,12 +117,17 @@ class Decoder {
   // batch computes (prefill). Throws Aborted between layers.
   View forward(Exec& exec, const PackedBatch& batch, Activations* keep, const KvCacheView* cache) const;
 
+  // The same without a cache, for a batch that lies on the device already: of `batch` only the sizes are
+  // looked at, and whether rows is null. Only queues, so that it can be recorded; hold_positions comes first.
+  View forward(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, Activations* keep) const;
+
   // The same for `rows` sequences that have exactly one token each, which follows what its cache holds, by
   // the rowwise products. `staged` lies on the device: ids, positions, store_rows, lengths and page_table
   // (cache.page_table is not looked at). Only queues, so that it can be recorded; hold_positions comes first.
   View decode(Exec& exec, const StagedBatch& staged, int64_t rows, const KvCacheView& cache) const;
   // From now on, tables of RoPE stay where they are as long as positions are below this one.
   void hold_positions(int64_t positions) const { rope_.ensure(positions); }
+  int64_t held_positions() const { return rope_.positions(); }
 
   // Adds the gradients of what trains, given the gradient of what forward returned. Both `dhidden` and the
   // kept activations are consumed.
@@ -137,6 +142,7 @@ class Decoder {
   struct Linear {
     std::vector<LoraPair> adapters;
     bool trained = false;  // the last of them is the trained one
+    int64_t room = 0;      // columns of their copies beside the weight
   };
   const Linear& linear(int64_t layer, Site site) const {
     return linears_[static_cast<size_t>(layer * kSites + static_cast<int>(site))];
@@ -145,10 +151,15 @@ class Decoder {
   // The backward pass needs the linear's input.
   bool needs_input(int64_t layer, Site site) const { return everything_ || linear(layer, site).trained; }
   bool needs_input(int64_t layer, std::initializer_list<Site> sites) const;
+  // [tokens, cols], in rows with room for what these linears put behind them (LinearForward::x_room).
+  View roomy(Arena& arena, int64_t layer, std::initializer_list<Site> sites, DType type, int64_t tokens,
+             int64_t cols) const;
+  // u of the trained adapter, as it is kept.
+  View room_for_u(Arena& arena, const Linear& linear, DType type, int64_t tokens) const;
 
   LayerActivations allocate_kept(Arena& arena, int64_t layer, int64_t tokens, DType type,
                                  Recompute mode) const;
-  LayerActivations complete(Arena& arena, int64_t tokens, DType type, LayerActivations kept,
+  LayerActivations complete(Arena& arena, int64_t layer, int64_t tokens, DType type, LayerActivations kept,
                             bool training) const;
   void apply(Exec& exec, int64_t layer, Site site, View x, View y, View u, const LoraDropout* dropout) const;
   void apply_backward(Exec& exec, int64_t layer, Site site, View dy, View x, View u, View dx, bool accumulate,

@@ -16,6 +16,7 @@ void Decoder::apply_backward(Exec& exec, int64_t layer, Site site, View dy, View
   if (!dx && !needs_input(layer, site)) return;
   LinearBackward op;
   op.dy = dy;
+  op.dy_room = dy.ld - dy.cols;
   op.x = x;
   op.weight = tensors(layer).at(site).weight;
   op.adapters = l.adapters.data();
@@ -56,13 +57,12 @@ void Decoder::layer_backward(Exec& exec, const PackedBatch& batch, int64_t layer
     for (Site site : kAllSites) {
       const Linear& l = linear(layer, site);
       // The down projection itself does not run again: its backward pass computes u anew.
-      if (l.trained && site != Site::Down) {
-        room.u[static_cast<int>(site)] = arena.matrix(DType::F32, tokens, l.adapters.back().a.rows, kind);
-      }
+      if (l.trained && site != Site::Down)
+        room.u[static_cast<int>(site)] = room_for_u(arena, l, type, tokens);
     }
   }
   const LayerActivations a =
-      kept.recompute == Recompute::None ? room : complete(arena, tokens, type, room, true);
+      kept.recompute == Recompute::None ? room : complete(arena, layer, tokens, type, room, true);
   const auto u = [&](Site site) { return a.u[static_cast<int>(site)]; };
   if (kept.recompute == Recompute::Full) {
     const View delta = arena.matrix(kStream, tokens, c.hidden_size, kind);
@@ -111,9 +111,14 @@ void Decoder::layer_backward(Exec& exec, const PackedBatch& batch, int64_t layer
   apply_backward(exec, layer, Site::O, dresidual, a.attention, u(Site::O), dattention, false, dropout,
                  gradients);
   if (!qkv) return;
-  const View dq = arena.matrix(type, tokens, c.q_size(), kind);
-  const View dk = arena.matrix(type, tokens, c.kv_size(), kind);
-  const View dv = arena.matrix(type, tokens, c.kv_size(), kind);
+  // Gradients of normed heads are read as rows of single heads, which have no room between them.
+  const auto gradient = [&](Site site, int64_t cols) {
+    const bool heads = c.qk_norm && site != Site::V;
+    return heads ? arena.matrix(type, tokens, cols, kind) : roomy(arena, layer, {site}, type, tokens, cols);
+  };
+  const View dq = gradient(Site::Q, c.q_size());
+  const View dk = gradient(Site::K, c.kv_size());
+  const View dv = gradient(Site::V, c.kv_size());
   AttentionBackward op{};
   op.q = a.q;
   op.k = a.k;

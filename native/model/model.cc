@@ -45,13 +45,14 @@ void check_config(const ModelConfig& c) {
 
 }  // namespace
 
-Model::Model(const ModelOptions& options, std::unique_ptr<ThreadPool> threads, Weights weights)
+Model::Model(const ModelOptions& options, std::unique_ptr<ThreadPool> threads, Weights weights, bool planned)
     : options_(options),
       ops_(*options.backend.ops),
       device_(*options_.backend.device),
       threads_owner_(std::move(threads)),
       threads_(*threads_owner_),
       weights_(std::move(weights)),
+      planned_(planned),
       rope_(options_.config, device_),
       arena_(device_) {}
 
@@ -61,20 +62,72 @@ std::shared_ptr<Model> Model::open(const ModelOptions& o, const std::vector<File
   auto threads = std::make_unique<ThreadPool>(o.threads);
   Weights weights =
       Weights::load(o.config, files, tensors, o.compute, o.trainable, *threads, *o.backend.device);
-  return std::shared_ptr<Model>(new Model(o, std::move(threads), std::move(weights)));
+  return std::shared_ptr<Model>(new Model(o, std::move(threads), std::move(weights), false));
 }
 
 std::shared_ptr<Model> Model::random(const ModelOptions& o, uint64_t seed, float std) {
   check_config(o.config);
   auto threads = std::make_unique<ThreadPool>(o.threads);
   Weights weights = Weights::random(o.config, seed, std, o.compute, o.trainable, *threads, *o.backend.device);
-  return std::shared_ptr<Model>(new Model(o, std::move(threads), std::move(weights)));
+  return std::shared_ptr<Model>(new Model(o, std::move(threads), std::move(weights), false));
 }
 
 std::shared_ptr<Model> Model::planned(const ModelOptions& o) {
   check_config(o.config);
   Weights weights = Weights::planned(o.config, o.compute, o.trainable);
-  return std::shared_ptr<Model>(new Model(o, std::make_unique<ThreadPool>(1), std::move(weights)));
+  return std::shared_ptr<Model>(new Model(o, std::make_unique<ThreadPool>(1), std::move(weights), true));
+}
+
+void Model::convert(const View& from, const View& to) {
+  run(nullptr, [&](Exec& exec) { ops_.convert(exec, Convert{from, to}); });
+}
+
+int Model::push_adapter(std::shared_ptr<Adapter> adapter) {
+  const int place = stack_.push(std::move(adapter));
+  ++placements_;
+  if (device_.is_host() || compute() == DType::F32) return place;
+  for (const Adapter::Module& module : stack_.at(place)->modules()) {
+    const auto weight = [&]() -> const View& {
+      return weights_.tensors().layers[static_cast<size_t>(module.layer)].at(module.site).weight;
+    };
+    // Tensor cores read rows by 16 bytes.
+    if (weight().dtype != compute() || weight().rows % 8 != 0 || weight().cols % 8 != 0) continue;
+    int64_t room = 0;
+    for (int i = 0; i <= place; ++i) {
+      const LoraPair* const pair = stack_.at(i)->find(module.layer, module.site);
+      if (pair == nullptr) continue;
+      stack_.at(i)->set_beside(module.layer, module.site, room);
+      room += rank_room(pair->a.rows);
+    }
+    // Always a place of its own: what a popped adapter has left would lie in the way.
+    weights_.make_room(module.layer, module.site, room, device_,
+                       [&](const View& from, const View& to) { convert(from, to); });
+  }
+  for (int i = 0; i <= place; ++i) copy_factors(*stack_.at(i));
+  return place;
+}
+
+void Model::copy_factors(const Adapter& adapter) {
+  if (planned_) return;
+  run(nullptr, [&](Exec& exec) {
+    for (const Adapter::Module& m : adapter.modules()) {
+      if (m.pair.beside < 0) continue;
+      const FactorCopies copies = factor_copies(m);
+      ops_.convert(exec, Convert{m.pair.a, copies.a});
+      ops_.convert(exec, Convert{m.pair.b, copies.b});
+    }
+  });
+}
+
+FactorCopies Model::factor_copies(const Adapter::Module& m) const {
+  FactorCopies copies;
+  if (m.pair.beside < 0) return copies;
+  const View& weight = weights_.tensors().layers[static_cast<size_t>(m.layer)].at(m.site).weight;
+  copies.a = m.pair.a_beside(weight);
+  copies.a.rows = m.pair.a.rows;
+  copies.b = m.pair.b_beside(weight);
+  copies.b.cols = m.pair.a.rows;
+  return copies;
 }
 
 Model::Lock Model::acquire(const std::atomic<bool>* aborted) {

@@ -38,6 +38,11 @@ struct Scores {
   std::vector<float> logits;    // [T, V]
 };
 
+// Copies of an adapter's factors, of their shapes, in the type of the products.
+struct FactorCopies {
+  View a, b;
+};
+
 class Model {
  public:
   static std::shared_ptr<Model> open(const ModelOptions& options, const std::vector<FileSource>& files,
@@ -51,7 +56,17 @@ class Model {
   const OpTable& ops() const { return ops_; }
   Device& device() const { return device_; }
   Weights& weights() { return weights_; }
-  AdapterStack& adapters() { return stack_; }
+  const AdapterStack& adapters() const { return stack_; }
+  // Puts an adapter on top and returns its place, from the bottom. On a GPU that computes in 16 bits, copies
+  // of its factors come to lie beside the weights. The lock must be held, unless the model is a plan.
+  int push_adapter(std::shared_ptr<Adapter> adapter);
+  // Adapters that were ever put on top: where this has not changed, no weight has moved.
+  int64_t placements() const { return placements_; }
+  void pop_adapter() { stack_.pop(); }  // throws Argument when there is none
+  // The factors of an adapter of the stack were written from outside: the copies follow. Under the lock.
+  void copy_factors(const Adapter& adapter);
+  // Where those of one linear lie; empty where there are none.
+  FactorCopies factor_copies(const Adapter::Module& module) const;
   ThreadPool& threads() { return threads_; }
   Decoder decoder(int adapters = -1, Trains trains = Trains::Nothing) {
     return Decoder(ops_, options_.config, weights_, rope_, stack_, adapters, trains);
@@ -82,7 +97,8 @@ class Model {
   size_t bytes() const { return weights_.bytes() + stack_.bytes() + arena_bytes_; }
 
  private:
-  Model(const ModelOptions& options, std::unique_ptr<ThreadPool> threads, Weights weights);
+  Model(const ModelOptions& options, std::unique_ptr<ThreadPool> threads, Weights weights, bool planned);
+  void convert(const View& from, const View& to);
   Exec exec(Arena& arena, bool dry, const std::atomic<bool>* aborted);
 
   ModelOptions options_;
@@ -91,7 +107,9 @@ class Model {
   std::unique_ptr<ThreadPool> threads_owner_;
   ThreadPool& threads_;
   Weights weights_;
+  const bool planned_;
   AdapterStack stack_;
+  int64_t placements_ = 0;
   RopeTables rope_;
   Arena arena_;
   size_t arena_bytes_ = 0;

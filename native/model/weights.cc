@@ -160,6 +160,27 @@ void Weights::move_to(Device& device) {
   mappings_.clear();
 }
 
+void Weights::make_room(int64_t layer, Site site, int64_t room, Device& device, const Copy& copy) {
+  View& view = tensors_.layers[static_cast<size_t>(layer)].linear[static_cast<int>(site)].weight;
+  const size_t size = dtype_size(view.dtype);
+  const auto bytes_with = [&](int64_t n) {
+    return static_cast<size_t>((view.rows + n) * (view.cols + n)) * size;
+  };
+  View to(view.data, view.dtype, view.rows, view.cols, view.cols + room);
+  bytes_ += bytes_with(room);
+  bytes_ -= bytes_with(view.ld - view.cols);
+  if (!copies_.empty()) {
+    const std::vector<ParameterSlot> slots = parameters();
+    const auto own = std::find_if(slots.begin(), slots.end(),
+                                  [&](const ParameterSlot& slot) { return slot.view == &view; });
+    Buffer buffer(bytes_with(room), device);
+    to.data = buffer.data();
+    copy(view, to);
+    copies_[static_cast<size_t>(own - slots.begin())] = std::move(buffer);
+  }
+  view = to;
+}
+
 Weights Weights::load(const ModelConfig& config, const std::vector<FileSource>& files,
                       const std::vector<TensorSource>& sources, DType compute, bool trainable,
                       ThreadPool& threads, Device& device) {

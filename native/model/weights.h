@@ -2,6 +2,7 @@
 // another device than the host, of that device's memory.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -53,6 +54,10 @@ class Weights {
   bool trainable() const { return trainable_; }
   // Every parameter with its name in the file; a tied head is not among them.
   std::vector<ParameterSlot> parameters() { return parameter_slots(config_, tensors_); }
+  // For weights that do not lie on the host: moves this linear's, by `copy`, so that it has `room` further
+  // columns in each row and as many further rows behind it, all zero. Sizes only, where they were planned.
+  using Copy = std::function<void(const View& from, const View& to)>;
+  void make_room(int64_t layer, Site site, int64_t room, Device& device, const Copy& copy);
   // Bytes of all parameters, mapped or copied.
   size_t bytes() const { return bytes_; }
 
@@ -70,7 +75,7 @@ class Weights {
   bool trainable_;
   ModelTensors tensors_;
   std::vector<std::shared_ptr<Mapping>> mappings_;
-  std::vector<Buffer> copies_;
+  std::vector<Buffer> copies_;  // on another device than the host: of every parameter, in their order
   size_t bytes_ = 0;
 };
 

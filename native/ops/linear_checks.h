@@ -30,6 +30,32 @@ inline void check_adapters(const LoraPair* adapters, int count, const View& weig
             ", ", a.cols, "] and [", b.rows, ", ", b.cols, "] does not fit a weight of [", weight.rows, ", ",
             weight.cols, "]");
   }
+  int64_t beside = 0;
+  for (int i = 0; i < count; ++i) {
+    const LoraPair& pair = adapters[i];
+    if (adapters[0].beside < 0) {
+      require(pair.beside < 0, "adapter ", i, " has copies beside the weight, the first has none");
+      continue;
+    }
+    require(pair.beside == beside, "adapter ", i, " lies ", pair.beside,
+            " columns beside the weight, expected ", beside);
+    beside += rank_room(pair.a.rows);
+    require(weight.ld >= weight.cols + beside, "rows of ", weight.ld, " elements have no room for ", beside,
+            " beside a weight of ", weight.cols);
+  }
+}
+
+inline void check_room(const char* name, const View& v, int64_t room) {
+  require(room >= 0 && (v.rows <= 1 || v.ld >= v.cols + room), name, ": rows of ", v.ld,
+          " elements have no room for ", room, " behind ", v.cols);
+}
+
+// u as it is kept: f32, or rounded where it is of the copies' type.
+inline void check_u(const View& u, int64_t rows, const LoraPair& pair, const View& weight) {
+  check_linear_shape("u", u, rows, pair.a.rows);
+  require(u.dtype == DType::F32 || (pair.beside >= 0 && u.dtype == weight.dtype), "u is ",
+          dtype_name(u.dtype), ", expected f32", pair.beside >= 0 ? " or the weight's type" : "");
+  if (u.dtype != DType::F32) check_room("u", u, rank_room(pair.a.rows) - pair.a.rows);
 }
 
 // Whether the last adapter's input is masked.
@@ -45,15 +71,15 @@ inline void check(const LinearForward& in) {
   check_linear_shape("x", in.x, in.x.rows, in.weight.cols);
   check_linear_shape("y", in.y, in.x.rows, in.weight.rows);
   check_adapters(in.adapters, in.adapter_count, in.weight);
-  if (in.u && in.adapter_count > 0) {
-    check_linear_shape("u", in.u, in.x.rows, in.adapters[in.adapter_count - 1].a.rows);
-  }
+  check_room("x", in.x, in.x_room);
+  if (in.u && in.adapter_count > 0) check_u(in.u, in.x.rows, in.adapters[in.adapter_count - 1], in.weight);
 }
 
 inline void check(const LinearBackward& in) {
   const int64_t rows = in.dy.rows;
   check_linear_shape("dy", in.dy, rows, in.weight.rows);
   check_adapters(in.adapters, in.adapter_count, in.weight);
+  check_room("dy", in.dy, in.dy_room);
   const bool trains = static_cast<bool>(in.da);
   require(trains == static_cast<bool>(in.db), "da and db are asked for together or not at all");
   require(!trains || in.adapter_count > 0, "gradients of an adapter are asked for, but there is none");
@@ -63,7 +89,7 @@ inline void check(const LinearBackward& in) {
     const LoraPair& pair = in.adapters[in.adapter_count - 1];
     check_gradient_shape("da", in.da, pair.a.rows, pair.a.cols);
     check_gradient_shape("db", in.db, pair.b.rows, pair.b.cols);
-    if (in.u) check_linear_shape("u", in.u, rows, pair.a.rows);
+    if (in.u) check_u(in.u, rows, pair, in.weight);
   }
   if (in.dweight) check_gradient_shape("dweight", in.dweight, in.weight.rows, in.weight.cols);
 }

@@ -13,6 +13,8 @@ struct AdamWTensor {
   float* v;
   int64_t n;
   float weight_decay;
+  // Optional: p as a matrix, rounded to this view's type; rows * cols = n.
+  View copy = View();
 };
 // As torch.optim.AdamW, step t >= 1:  g = grad_scale * g;  p *= 1 - lr wd;  m = b1 m + (1 - b1) g;
 // v = b2 v + (1 - b2) g^2;  p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps).   All tensors in one

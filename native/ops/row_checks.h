@@ -5,6 +5,7 @@
 #include "ops/optimizer.h"
 #include "ops/rmsnorm.h"
 #include "ops/rope.h"
+#include "ops/rows.h"
 #include "ops/swiglu.h"
 
 namespace fintune {
@@ -90,6 +91,20 @@ inline void check(const SwigluBackward& op) {
 
 inline void check(const AdamW& op) {
   require(op.step >= 1, "adamw: the step counts from 1, found ", op.step);
+  for (int64_t i = 0; i < op.count; ++i) {
+    const AdamWTensor& t = op.tensors[i];
+    if (!t.copy) continue;
+    check_float(t.copy, "adamw.copy");
+    require(t.copy.count() == t.n && t.copy.ld >= t.copy.cols, "adamw.copy: expected ", t.n,
+            " elements, found [", t.copy.rows, ", ", t.copy.cols, "] with a leading dimension of ",
+            t.copy.ld);
+  }
+}
+
+inline void check(const Convert& op) {
+  check_float(op.x, "convert.x");
+  check_float(op.y, "convert.y");
+  check_shape(op.y, op.x.rows, op.x.cols, "convert.y");
 }
 
 inline void check(const GlobalNorm& op) {

@@ -26,4 +26,10 @@ struct StoreRows {
   View y;
 };
 
+// y = x, rounded to y's type.   x, y [T, C], each f32, bf16 or f16.
+struct Convert {
+  View x;
+  View y;
+};
+
 }  // namespace fintune

@@ -36,6 +36,7 @@ struct OpTable {
   void (*gather_rows)(Exec&, const GatherRows&);
   void (*scatter_rows)(Exec&, const ScatterRows&);
   void (*store_rows)(Exec&, const StoreRows&);
+  void (*convert)(Exec&, const Convert&);
 };
 
 }  // namespace fintune

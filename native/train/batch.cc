@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "model/model.h"
 
@@ -40,6 +41,14 @@ void check_micro_batch(const ModelConfig& config, const MicroBatch& b, const Obj
   }
 }
 
+int64_t Packed::longest() const {
+  int64_t most = 0;
+  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
+    most = std::max<int64_t>(most, cu_seqlens[s + 1] - cu_seqlens[s]);
+  }
+  return most;
+}
+
 PackedBatch Packed::view() const {
   PackedBatch batch;
   batch.ids = ids.data();
@@ -50,6 +59,39 @@ PackedBatch Packed::view() const {
   batch.rows = rows.data();
   batch.row_count = static_cast<int64_t>(rows.size());
   return batch;
+}
+
+PlacedBatch place(Exec& exec, const Packed& p, const float* weights) {
+  static_assert(sizeof(float) == sizeof(int32_t), "all arrays lie in one of 32-bit words");
+  PlacedBatch on;
+  std::vector<int32_t> words;
+  const bool copies = !exec.device->is_host();
+  // Each array, and who is told where it lies.
+  const auto each = [&](auto&& take) {
+    take(p.ids.data(), p.ids.size(), &on.arrays.ids);
+    take(p.positions.data(), p.positions.size(), &on.arrays.positions);
+    take(p.cu_seqlens.data(), p.cu_seqlens.size(), &on.arrays.cu_seqlens);
+    take(p.rows.data(), p.rows.size(), &on.arrays.rows);
+    take(p.targets.data(), p.targets.size(), &on.targets);
+    if (weights != nullptr) take(weights, p.rows.size(), &on.weights);
+  };
+  size_t total = 0;
+  each([&](const auto* from, size_t n, auto* where) {
+    *where = from;
+    total += n;
+  });
+  if (!copies) return on;
+  int32_t* const block =
+      static_cast<int32_t*>(exec.arena->alloc(total * sizeof(int32_t), MemoryKind::Workspace));
+  if (!exec.dry) words.resize(total);
+  size_t at = 0;
+  each([&](const auto* from, size_t n, auto* where) {
+    if (!exec.dry && n > 0) std::memcpy(words.data() + at, from, n * sizeof(int32_t));
+    *where = reinterpret_cast<decltype(from)>(block + at);
+    at += n;
+  });
+  if (!exec.dry) exec.device->upload(block, words.data(), total * sizeof(int32_t));
+  return on;
 }
 
 Packed pack(const MicroBatch& b, size_t first, size_t stride) {

@@ -33,9 +33,21 @@ struct Packed {
   std::vector<SequenceScore> scores;   // [N], log-probabilities not yet filled
 
   int64_t tokens() const { return cu_seqlens.back(); }
+  // Positions of the longest sequence.
+  int64_t longest() const;
   int64_t sequences() const { return static_cast<int64_t>(cu_seqlens.size()) - 1; }
   PackedBatch view() const;
 };
+
+// A packed batch where ops read it. weights: null where none were given.
+struct PlacedBatch {
+  StagedBatch arrays;
+  const int32_t* targets = nullptr;
+  const float* weights = nullptr;
+};
+
+// In place where the device is the host; else copied to the arena, all at once. weights [rows]: may be null.
+PlacedBatch place(Exec& exec, const Packed& packed, const float* weights);
 
 // The sequences first, first + stride, first + 2 stride, ...
 Packed pack(const MicroBatch& batch, size_t first = 0, size_t stride = 1);

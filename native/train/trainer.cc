@@ -5,8 +5,6 @@
 #include <cmath>
 #include <limits>
 
-#include "model/staging.h"
-
 namespace fintune {
 
 namespace {
@@ -15,6 +13,14 @@ constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 
 size_t padded_bytes(int64_t floats) {
   return (static_cast<size_t>(floats) * 4 + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
+}
+
+// dL/dlogprob of each row: the mean over the step's supervised tokens, or the caller's weights.
+std::vector<float> sft_weights(const Packed& packed, double scale, int64_t targets) {
+  std::vector<float> weights(packed.rows.size(), static_cast<float>(-scale / static_cast<double>(targets)));
+  for (size_t i = 0; i < packed.weights.size(); ++i)
+    weights[i] = -static_cast<float>(scale) * packed.weights[i];
+  return weights;
 }
 
 void sum_logprobs(const Packed& packed, const std::vector<float>& logprobs,
@@ -35,7 +41,10 @@ Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options)
     : Trainer(std::move(model), options, Purpose::Work) {}
 
 Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options, Purpose purpose)
-    : model_(std::move(model)), options_(options), loss_scale_(model_->compute()) {
+    : model_(std::move(model)),
+      options_(options),
+      loss_scale_(model_->compute()),
+      pass_(*model_, options.full, options.recompute, options.record) {
   require(options.dropout >= 0 && options.dropout < 1, "dropout: expected 0 <= p < 1, found ",
           options.dropout);
   require(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
@@ -116,50 +125,15 @@ Decoder Trainer::decoder() {
   return model_->decoder(-1, options_.full ? Trains::Everything : Trains::TopAdapter);
 }
 
-// Forward; log-probabilities of the rows; with `backward`, also the weights dL/dlogprob and from them the
-// gradients. Where the weights do not depend on the log-probabilities (weights_known), the head runs once,
-// else twice.
-void Trainer::micro_batch(Exec& exec, const Decoder& decoder, const Packed& packed, bool backward,
-                          const LoraDropout& dropout, bool weights_known, std::vector<float>* logprobs,
-                          std::vector<float>* weights, const Weigh& weigh) {
-  const PackedBatch batch = packed.view();
-  Activations kept;
-  kept.recompute = options_.recompute;
-  kept.dropout = dropout;
-  LinearLogprob head{};
-  head.hidden = decoder.forward(exec, batch, backward ? &kept : nullptr, nullptr);
-  head.weight = decoder.head();
-  const int64_t rows = batch.outputs();
-  head.targets = staged(exec, packed.targets.data(), rows);
-  float* const logprob = room_for(exec, logprobs->data(), rows);
-  head.logprob = logprob;
-  if (!backward || !weights_known) {
-    model_->ops().linear_logprob(exec, head);
-    fetch(exec, logprobs->data(), logprob, rows);
-    head.logprob = nullptr;
-    if (!exec.dry && weigh) weigh(*logprobs, weights);
-  }
-  if (!backward) return;
-  head.weights = staged(exec, weights->data(), rows);
-  head.dhidden = head.hidden;
-  if (options_.full) head.dweight = gradients_.full.head;
-  model_->ops().linear_logprob(exec, head);
-  decoder.backward(exec, batch, kept, head.dhidden, gradients_);
-  // After the last op of the batch is queued: a device need not pause for it.
-  if (weights_known) fetch(exec, logprobs->data(), logprob, rows);
-}
-
 std::vector<float> Trainer::logprobs_of(const Decoder& decoder, const Packed& packed,
                                         const std::atomic<bool>* aborted) {
-  std::vector<float> logprobs(packed.rows.size()), none;
-  if (packed.rows.empty()) return logprobs;
-  model_->run(aborted, [&](Exec& exec) {
-    micro_batch(exec, decoder, packed, false, LoraDropout(), false, &logprobs, &none, nullptr);
-  });
-  return logprobs;
+  RowLogprobs logprobs(packed.rows.size());
+  if (packed.rows.empty()) return {};
+  model_->run(aborted, [&](Exec& exec) { pass_.score(exec, decoder, packed, &logprobs); });
+  return logprobs.get();
 }
 
-StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Objective& objective, Pass pass,
+StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Objective& objective, What what,
                                const std::atomic<bool>* aborted) {
   check_still_on_top();
   require(!batches.empty(), "a step needs at least one micro-batch");
@@ -191,59 +165,81 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
     totals.kl = kto_kl(mismatched);
   }
 
-  const bool backward = pass != Pass::Evaluate;
+  const bool backward = what != What::Evaluate;
   const double scale = loss_scale_.value();
   if (backward) model_->device().fill(gradient_memory_.data(), 0, gradient_memory_.bytes());
   ObjectiveSums sums;
+  // A micro-batch that is queued, and what it adds once its log-probabilities have come.
+  struct Queued {
+    const Packed& packed;
+    RowLogprobs logprobs;
+    ObjectiveSums part;
+  };
+  const auto weigh = [&](Queued& q, const std::vector<float>& logprobs) {
+    std::vector<SequenceScore> scores;
+    std::vector<double> gradient;
+    sum_logprobs(q.packed, logprobs, &scores);
+    q.part = ObjectiveSums();
+    if (kto) {
+      kto_gradient(objective, totals, scores, &gradient, &q.part);
+    } else {
+      preference_gradient(objective, totals, scores, &gradient, &q.part);
+    }
+    std::vector<float> weights(logprobs.size());
+    for (size_t s = 0; s < scores.size(); ++s) {
+      for (int64_t i = q.packed.sequence_rows[s]; i < q.packed.sequence_rows[s + 1]; ++i) {
+        weights[static_cast<size_t>(i)] = static_cast<float>(scale * gradient[s]);
+      }
+    }
+    return weights;
+  };
+  const auto finish = [&](Queued& q) {
+    if (sft) {
+      const std::vector<float>& logprobs = q.logprobs.get();
+      for (size_t i = 0; i < logprobs.size(); ++i) {
+        q.part.loss += q.packed.weights.empty()
+                           ? -static_cast<double>(logprobs[i]) / static_cast<double>(totals.targets)
+                           : -static_cast<double>(q.packed.weights[i]) * static_cast<double>(logprobs[i]);
+      }
+    } else if (!backward) {
+      weigh(q, q.logprobs.get());
+    }
+    sums.loss += q.part.loss;
+    sums.rewards_chosen += q.part.rewards_chosen;
+    sums.rewards_rejected += q.part.rewards_rejected;
+    sums.accurate += q.part.accurate;
+  };
+
+  // One micro-batch runs ahead of the results of the one before, so that a device need not pause between
+  // them; no more, so that a request to stop is heard soon.
+  std::unique_ptr<Queued> before;
   int64_t first_row = 0;
   for (const Packed& p : packed) {
     LoraDropout dropout;
-    if (pass == Pass::Train) dropout.p = options_.dropout;
+    if (what == What::Train) dropout.p = options_.dropout;
     dropout.seed = options_.seed;
     dropout.step = static_cast<uint32_t>(step_ + 1);
     dropout.first_row = first_row;
     first_row += p.tokens();
     if (p.rows.empty()) continue;
-    std::vector<float> logprobs(p.rows.size()), weights(p.rows.size());
-    if (sft) {
-      const float each = static_cast<float>(-scale / static_cast<double>(totals.targets));
-      for (size_t i = 0; i < weights.size(); ++i) {
-        weights[i] = p.weights.empty() ? each : -static_cast<float>(scale) * p.weights[i];
-      }
-    }
-    ObjectiveSums part;
-    const auto weigh = [&](const std::vector<float>& values, std::vector<float>* out) {
-      std::vector<SequenceScore> scores;
-      std::vector<double> gradient;
-      sum_logprobs(p, values, &scores);
-      part = ObjectiveSums();
-      if (kto) {
-        kto_gradient(objective, totals, scores, &gradient, &part);
-      } else {
-        preference_gradient(objective, totals, scores, &gradient, &part);
-      }
-      for (size_t s = 0; s < scores.size(); ++s) {
-        for (int64_t i = p.sequence_rows[s]; i < p.sequence_rows[s + 1]; ++i) {
-          (*out)[static_cast<size_t>(i)] = static_cast<float>(scale * gradient[s]);
-        }
-      }
-    };
+    auto now = std::make_unique<Queued>(Queued{p, RowLogprobs(p.rows.size()), ObjectiveSums()});
+    const std::vector<float> weights = sft ? sft_weights(p, scale, totals.targets) : std::vector<float>();
     model_->run(aborted, [&](Exec& exec) {
-      micro_batch(exec, decoder, p, backward, dropout, sft, &logprobs, &weights,
-                  sft ? Weigh() : Weigh(weigh));
-    });
-    if (sft) {
-      for (size_t i = 0; i < weights.size(); ++i) {
-        part.loss += p.weights.empty()
-                         ? -static_cast<double>(logprobs[i]) / static_cast<double>(totals.targets)
-                         : -static_cast<double>(p.weights[i]) * static_cast<double>(logprobs[i]);
+      if (!backward) {
+        pass_.score(exec, decoder, p, &now->logprobs);
+      } else if (sft) {
+        pass_.train(exec, decoder, p, dropout, weights, gradients_, &now->logprobs);
+      } else {
+        pass_.train(
+            exec, decoder, p, dropout,
+            [&](const std::vector<float>& logprobs) { return weigh(*now, logprobs); }, gradients_,
+            &now->logprobs);
       }
-    }
-    sums.loss += part.loss;
-    sums.rewards_chosen += part.rewards_chosen;
-    sums.rewards_rejected += part.rewards_rejected;
-    sums.accurate += part.accurate;
+    });
+    if (before != nullptr) finish(*before);
+    before = std::move(now);
   }
+  if (before != nullptr) finish(*before);
 
   StepResult result;
   result.loss = sums.loss;
@@ -269,10 +265,10 @@ StepResult Trainer::accumulate(const std::vector<MicroBatch>& batches, const Obj
 }
 
 StepResult Trainer::accumulate_scaled(const std::vector<MicroBatch>& batches, const Objective& objective,
-                                      Pass pass, const std::atomic<bool>* aborted) {
+                                      What what, const std::atomic<bool>* aborted) {
   const LossScale before = loss_scale_;
   while (true) {
-    const StepResult result = accumulate(batches, objective, pass, aborted);
+    const StepResult result = accumulate(batches, objective, what, aborted);
     if (std::isfinite(result.grad_norm)) return result;
     if (loss_scale_.halve()) continue;
     loss_scale_ = before;
@@ -285,13 +281,21 @@ StepResult Trainer::step(const std::vector<MicroBatch>& batches, const Objective
   require(std::isfinite(learning_rate) && learning_rate >= 0, "learningRate: expected 0 or more, found ",
           learning_rate);
   const Model::Lock lock = model_->acquire(aborted);
-  StepResult result = accumulate_scaled(batches, objective, Pass::Train, aborted);
+  StepResult result = accumulate_scaled(batches, objective, What::Train, aborted);
   result.refused = result.loss > limits.loss || result.grad_norm > limits.grad_norm;
   if (result.refused) return result;
   std::vector<AdamWTensor> tensors;
   for (const TrainedParameter& p : parameters_) {
     tensors.push_back({p.value.f32(), p.gradient.f32(), p.m, p.v, p.value.count(),
                        static_cast<float>(p.shape.size() == 2 ? options_.weight_decay : 0)});
+  }
+  if (adapter_ != nullptr) {
+    size_t i = 0;
+    for (const Adapter::Module& m : adapter_->modules()) {
+      const FactorCopies copies = model_->factor_copies(m);
+      tensors[i++].copy = copies.a;
+      tensors[i++].copy = copies.b;
+    }
   }
   AdamW op{};
   op.tensors = tensors.data();
@@ -313,7 +317,7 @@ StepResult Trainer::step(const std::vector<MicroBatch>& batches, const Objective
 StepResult Trainer::gradients(const std::vector<MicroBatch>& batches, const Objective& objective,
                               const std::function<void()>& while_locked) {
   const Model::Lock lock = model_->acquire(nullptr);
-  const StepResult result = accumulate_scaled(batches, objective, Pass::Gradients, nullptr);
+  const StepResult result = accumulate_scaled(batches, objective, What::Gradients, nullptr);
   if (while_locked) while_locked();
   return result;
 }
@@ -321,7 +325,7 @@ StepResult Trainer::gradients(const std::vector<MicroBatch>& batches, const Obje
 StepResult Trainer::evaluate(const std::vector<MicroBatch>& batches, const Objective& objective,
                              const std::atomic<bool>* aborted) {
   const Model::Lock lock = model_->acquire(aborted);
-  return accumulate(batches, objective, Pass::Evaluate, aborted);
+  return accumulate(batches, objective, What::Evaluate, aborted);
 }
 
 MemoryPlan Trainer::memory() const {
@@ -337,16 +341,9 @@ MemoryPlan Trainer::plan_scoring(const std::shared_ptr<Model>& model, const std:
                                  int64_t targets) {
   const Decoder decoder = model->decoder();
   const Packed packed = pack_shape(lengths, targets);
-  std::vector<float> logprobs(packed.rows.size());
-  MemoryPlan plan = model->measure([&](Exec& exec) {
-    LinearLogprob head{};
-    const PackedBatch batch = packed.view();
-    head.hidden = decoder.forward(exec, batch, nullptr, nullptr);
-    head.weight = decoder.head();
-    head.targets = staged(exec, packed.targets.data(), batch.outputs());
-    head.logprob = room_for(exec, logprobs.data(), batch.outputs());
-    model->ops().linear_logprob(exec, head);
-  });
+  RowLogprobs logprobs(packed.rows.size());
+  Pass pass(*model, false, Recompute::None, false);
+  MemoryPlan plan = model->measure([&](Exec& exec) { pass.score(exec, decoder, packed, &logprobs); });
   plan[static_cast<size_t>(MemoryKind::Weights)] += model->weights().bytes();
   plan[static_cast<size_t>(MemoryKind::Adapters)] += model->adapters().bytes();
   return plan;
@@ -357,13 +354,17 @@ MemoryPlan Trainer::plan(const std::shared_ptr<Model>& model, const TrainerOptio
   Trainer trainer(model, options, Purpose::Plan);
   const Decoder decoder = trainer.decoder();
   const Packed packed = pack_shape(lengths, targets);
-  std::vector<float> logprobs(packed.rows.size()), weights(packed.rows.size());
+  RowLogprobs logprobs(packed.rows.size());
+  const std::vector<float> weights(packed.rows.size());
   LoraDropout dropout;
   dropout.p = options.dropout;
   MemoryPlan plan = model->measure([&](Exec& exec) {
     ArenaScope scope(*exec.arena);
-    trainer.micro_batch(exec, decoder, packed, true, dropout, objective.loss == Loss::Sft, &logprobs,
-                        &weights, nullptr);
+    if (objective.loss == Loss::Sft) {
+      trainer.pass_.train(exec, decoder, packed, dropout, weights, trainer.gradients_, &logprobs);
+    } else {
+      trainer.pass_.train(exec, decoder, packed, dropout, Pass::Weigh(), trainer.gradients_, &logprobs);
+    }
   });
   plan[static_cast<size_t>(MemoryKind::Weights)] += model->weights().bytes();
   plan[static_cast<size_t>(MemoryKind::Adapters)] += model->adapters().bytes();

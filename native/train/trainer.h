@@ -11,6 +11,7 @@
 #include "train/batch.h"
 #include "train/loss_scale.h"
 #include "train/objective.h"
+#include "train/pass.h"
 
 namespace fintune {
 
@@ -22,6 +23,7 @@ struct TrainerOptions {
   Recompute recompute = Recompute::None;
   float dropout = 0;  // on the input of the trained adapter's A
   uint64_t seed = 0;
+  bool record = true;  // micro-batches of the same sizes are recorded, where the device can (Recordings)
 };
 
 struct StepResult {
@@ -70,10 +72,16 @@ class Trainer {
   // Access from outside of a step takes Model::acquire_idle().
   Model& model() { return *model_; }
   const std::vector<TrainedParameter>& parameters() const { return parameters_; }
+  // After parameters were written from outside.
+  void parameters_written() {
+    if (adapter_ != nullptr) model_->copy_factors(*adapter_);
+  }
   int64_t steps() const { return step_; }
   // Bytes of each kind that the steps so far have really taken, at their highest moment.
   MemoryPlan memory() const;
   void set_steps(int64_t n) { step_ = n; }
+  // Micro-batches so far that were replayed.
+  int64_t replayed() const { return pass_.replayed(); }
   LossScale& loss_scale() { return loss_scale_; }
 
   // Peak bytes of a step whose largest micro-batch has these sequence lengths and this many supervised
@@ -86,20 +94,16 @@ class Trainer {
 
  private:
   enum class Purpose { Work, Plan };
-  enum class Pass { Evaluate, Gradients, Train };
+  enum class What { Evaluate, Gradients, Train };
   Trainer(std::shared_ptr<Model> model, const TrainerOptions& options, Purpose purpose);
   void add_parameter(const std::string& name, std::vector<int64_t> shape, View value);
   void check_still_on_top() const;
   Decoder decoder();
-  StepResult accumulate(const std::vector<MicroBatch>& batches, const Objective& objective, Pass pass,
+  StepResult accumulate(const std::vector<MicroBatch>& batches, const Objective& objective, What what,
                         const std::atomic<bool>* aborted);
   // accumulate with gradients, at a loss scale at which they do not overflow.
-  StepResult accumulate_scaled(const std::vector<MicroBatch>& batches, const Objective& objective, Pass pass,
+  StepResult accumulate_scaled(const std::vector<MicroBatch>& batches, const Objective& objective, What what,
                                const std::atomic<bool>* aborted);
-  using Weigh = std::function<void(const std::vector<float>& logprobs, std::vector<float>* weights)>;
-  void micro_batch(Exec& exec, const Decoder& decoder, const Packed& packed, bool backward,
-                   const LoraDropout& dropout, bool weights_known, std::vector<float>* logprobs,
-                   std::vector<float>* weights, const Weigh& weigh);
   std::vector<float> logprobs_of(const Decoder& decoder, const Packed& packed,
                                  const std::atomic<bool>* aborted);
 
@@ -112,6 +116,7 @@ class Trainer {
   Buffer gradient_memory_, m_memory_, v_memory_;
   int64_t step_ = 0;
   LossScale loss_scale_;
+  Pass pass_;
 };
 
 }  // namespace fintune

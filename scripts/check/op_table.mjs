@@ -5,6 +5,7 @@
  * and what is stored on the way with `store`. `results` says in which type each is stored ("act": that of the
  * activations) and how much wider its slack is. `hopper`: devices with warpgroups have the op once more, on these.
  */
+import { besideRun, linearInputs, linearPlain, linearRun } from "./linears.mjs";
 import { pagesOf, pageTokens } from "./pages.mjs";
 import * as plain from "./reference.mjs";
 
@@ -16,7 +17,6 @@ function starts(lengths) {
 }
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const floats = (t) => t.toFloat32Array();
-const scales = [2, 0.5, 1.25];
 
 /** Small shapes, the cheapest first: 1, primes, tile sizes and their neighbours, empty and one-token sequences, no multiple of 8. */
 const rowShapes = [
@@ -81,37 +81,6 @@ function attentionRun(door, s, x, backward) {
 }
 
 const withScale = (s) => ({ ...s, scale: 1 / Math.sqrt(s.dim) });
-
-const linearInputs = (s, draw) => ({
-	x: draw.values(s.rows * s.inputs),
-	w: draw.values(s.outputs * s.inputs, 0.2),
-	bias: draw.floats(s.outputs),
-	dy: draw.values(s.rows * s.outputs),
-	a: s.ranks.map((r) => draw.floats(r * s.inputs, 0.3)),
-	b: s.ranks.map((r) => draw.floats(s.outputs * r, 0.3)),
-});
-
-function linearRun(door, s, v, backward) {
-	const { rows, inputs, outputs, ranks } = s;
-	const adapters = ranks.map((rank, i) => ({
-		a: door.f32([rank, inputs], v.a[i]),
-		b: door.f32([outputs, rank], v.b[i]),
-		scale: scales[i],
-	}));
-	const [x, weight] = [door.act([rows, inputs], v.x), door.act([outputs, inputs], v.w)];
-	const options = { adapters, compute: door.dtype };
-	const top = ranks.at(-1);
-	const u = top === undefined ? {} : { u: door.f32([rows, top]) };
-	const y = door.act([rows, outputs]);
-	door.kernels.loraLinear(x, weight, { ...options, bias: door.f32([outputs], v.bias), y, ...u });
-	if (!backward) return { y: floats(y), ...(u.u ? { u: floats(u.u) } : {}) };
-	const trained = top === undefined ? {} : { da: door.f32([top, inputs]), db: door.f32([outputs, top]) };
-	const dx = door.act([rows, inputs]);
-	door.kernels.loraLinearBackward(door.act([rows, outputs], v.dy), x, weight, { ...options, ...u, ...trained, dx });
-	return { dx: floats(dx), ...Object.fromEntries(Object.entries(trained).map(([name, t]) => [name, floats(t)])) };
-}
-
-const linearPlain = (s, v, r, operand) => plain.linear({ ...s, scales }, v, r, operand);
 
 const headInputs = (s, draw) => ({
 	h: draw.values(s.rows * s.width),
@@ -349,6 +318,19 @@ export const opTable = [
 		run: (door, s, v) => linearRun(door, s, v, true),
 		plain: linearPlain,
 		results: { dx: { act: true }, da: {}, db: {} },
+	},
+	{
+		name: "linear_beside",
+		shapes: [
+			{ rows: 1, inputs: 8, outputs: 16, ranks: [1] },
+			{ rows: 67, inputs: 72, outputs: 136, ranks: [3, 16] },
+			{ rows: 130, inputs: 128, outputs: 64, ranks: [8, 5, 24] },
+		],
+		real: realLinear.filter((s) => s.ranks.length > 0),
+		inputs: linearInputs,
+		run: besideRun,
+		plain: linearPlain,
+		results: { y: { act: true }, u: {}, dx: { act: true }, da: {}, db: {} },
 	},
 	{
 		name: "linear_integers",

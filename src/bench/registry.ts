@@ -14,7 +14,7 @@ import { adamw, globalNorm } from "./ops/optimizer.js";
 import { preferenceLoss } from "./ops/preference.js";
 import { rmsnormBackward, rmsnormForward } from "./ops/rmsnorm.js";
 import { ropeBackward, ropeForward, ropeTables } from "./ops/rope.js";
-import { gatherRows, scatterRows, storeRows } from "./ops/rows.js";
+import { convert, gatherRows, scatterRows, storeRows } from "./ops/rows.js";
 import { sampleDraw, sampleGreedy } from "./ops/sample.js";
 import { swigluBackward, swigluForward } from "./ops/swiglu.js";
 
@@ -37,6 +37,7 @@ export const opBenches: readonly OpBench[] = [
 	gatherRows,
 	scatterRows,
 	storeRows,
+	convert,
 	linearLogprobForward,
 	linearLogprobBackward,
 	preferenceLoss,

@@ -21,13 +21,14 @@ export class BenchTensors {
 		this.#seed = seed;
 	}
 
-	#keep(tensor: Tensor): Tensor {
+	/** Frees it with the others. */
+	keep(tensor: Tensor): Tensor {
 		this.#all.push(tensor);
 		return tensor;
 	}
 
 	zeros(shape: readonly number[], dtype: ProductDtype = "f32"): Tensor {
-		return this.#keep(kernels.tensor(shape, undefined, { dtype }));
+		return this.keep(kernels.tensor(shape, undefined, { dtype }));
 	}
 
 	/** Normal values: those of a benchmark are never zeros, on which hardware is faster than on numbers. */
@@ -35,7 +36,7 @@ export class BenchTensors {
 		const size = shape.reduce((a, b) => a * b, 1);
 		const values = normalValues(this.#seed, this.#count++, Math.min(size, period), std);
 		const typed = dtype === "f32" ? values : Uint16Array.from(values, dtype === "bf16" ? bf16Bits : f16Bits);
-		return this.#keep(kernels.tensor(shape, repeated(typed, size), { dtype }));
+		return this.keep(kernels.tensor(shape, repeated(typed, size), { dtype }));
 	}
 
 	/** Whole numbers of 0 .. bound-1. */
@@ -45,12 +46,12 @@ export class BenchTensors {
 	}
 
 	ints(values: Int32Array): Tensor {
-		return this.#keep(kernels.tensor([values.length], values));
+		return this.keep(kernels.tensor([values.length], values));
 	}
 
 	fill(shape: readonly number[], value: number): Tensor {
 		const size = shape.reduce((a, b) => a * b, 1);
-		return this.#keep(kernels.tensor(shape, new Float32Array(size).fill(value)));
+		return this.keep(kernels.tensor(shape, new Float32Array(size).fill(value)));
 	}
 
 	dispose(): void {

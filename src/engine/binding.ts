@@ -130,6 +130,8 @@ export interface NativeTrainerInit {
 	/** LoRA dropout of the trained adapter. */
 	dropout: number;
 	seed: number;
+	/** Micro-batches of the same sizes are recorded on a GPU. */
+	recording: boolean;
 }
 
 export interface NativeStepResult {
@@ -187,6 +189,8 @@ export interface NativeTrainer {
 	parameters(): NativeParameter[];
 	/** Bytes by kind that the steps so far have really taken, at their highest moment. */
 	memory(): NativeMemoryPlan;
+	/** Micro-batches so far that were replayed from a recording. */
+	replayed(): number;
 	setParameters(parameters: NativeParameter[]): void;
 	/** Optimiser state: step count and moments, same order as parameters(). */
 	optimizerState(): NativeOptimizerState;
@@ -350,6 +354,8 @@ export interface NativeTensor {
 	readonly shape: number[];
 	/** A view of columns [first, first + count) of the last dimension, sharing the memory. */
 	columns(first: number, count: number): NativeTensor;
+	/** A view of indices [first, first + count) of the first dimension, sharing the memory. */
+	slice(first: number, count: number): NativeTensor;
 	/** Copies in: Float32Array (f32; bf16 and f16, rounded to nearest even), Uint16Array (bits of bf16, f16), Int32Array (i32). */
 	set(values: Float32Array | Uint16Array | Int32Array): NativeTensor;
 	/** Copies out, widened. */
@@ -395,6 +401,7 @@ export interface NativeKernels {
 	gatherRows(args: NativeArguments): void;
 	scatterRows(args: NativeArguments): void;
 	storeRows(args: NativeArguments): void;
+	convert(args: NativeArguments): void;
 	sample(args: NativeArguments): { tokens: Int32Array; logprobs: Float32Array };
 	preferenceLoss(args: NativeArguments): NativePreferenceLoss;
 	/** from, to: all of a contiguous tensor into another of the same size and type. */

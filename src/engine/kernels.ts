@@ -217,6 +217,11 @@ export interface LoraFactors {
 	a: Tensor;
 	b: Tensor;
 	scale: number;
+	/**
+	 * Copies of both lie beside the weight, rounded to its type: b in columns IN + beside .., a in rows OUT + beside ..
+	 * (native/ops/linear.h).
+	 */
+	beside?: number;
 }
 
 export interface LoraDropoutOptions {
@@ -239,7 +244,10 @@ export interface LoraLinearOptions {
 	/** The kernel of decoding, in which a row's bits do not depend on the other rows. */
 	rowwise?: boolean;
 	y?: Tensor;
+	/** f32; of the weight's type, where copies lie beside it: then scale * x a^T, rounded. */
 	u?: Tensor;
+	/** Columns behind x's in each row that may be written to. */
+	xRoom?: number;
 }
 
 /**
@@ -254,10 +262,12 @@ function loraLinear(x: Tensor, weight: Tensor, options: LoraLinearOptions = {}):
 	return { y, u };
 }
 
-export interface LoraLinearBackwardOptions extends Omit<LoraLinearOptions, "y" | "bias"> {
+export interface LoraLinearBackwardOptions extends Omit<LoraLinearOptions, "y" | "bias" | "xRoom"> {
 	/** As {@link loraLinear} returned it; computed again where it is absent. */
 	u?: Tensor;
 	dx?: Tensor;
+	/** Columns behind dy's in each row that may be written to. */
+	dyRoom?: number;
 	accumulateDx?: boolean;
 	/** Gradients of the last adapter, f32, added to. */
 	da?: Tensor;
@@ -341,9 +351,9 @@ export interface AdamWOptions {
 	gradScale?: number;
 }
 
-/** One step of AdamW on all tensors (f32, in place), in torch's order of operations. */
+/** One step of AdamW on all tensors (f32, in place), in torch's order of operations. `copy` gets p, rounded to its type. */
 function adamw(
-	tensors: readonly { p: Tensor; g: Tensor; m: Tensor; v: Tensor; weightDecay?: number }[],
+	tensors: readonly { p: Tensor; g: Tensor; m: Tensor; v: Tensor; weightDecay?: number; copy?: Tensor }[],
 	options: AdamWOptions,
 ): void {
 	call((k) => k.adamw({ beta1: 0.9, beta2: 0.999, eps: 1e-8, gradScale: 1, ...options, tensors }));
@@ -370,6 +380,12 @@ function scatterRows(x: Tensor, rows: Tensor, y: Tensor): Tensor {
 /** y[rows[i]] = x[i], the rest of y stays. x [n, C], rows [n] i32, each once; y [T, C] like x. */
 function storeRows(x: Tensor, rows: Tensor, y: Tensor): Tensor {
 	call((k) => k.storeRows({ x, rows, y }));
+	return y;
+}
+
+/** y = x, rounded to y's type. Both [T, C], f32, bf16 or f16. */
+function convert(x: Tensor, y: Tensor): Tensor {
+	call((k) => k.convert({ x, y }));
 	return y;
 }
 
@@ -469,6 +485,7 @@ export const kernels = {
 	gatherRows,
 	scatterRows,
 	storeRows,
+	convert,
 	sample,
 	sampleRows,
 	samplingDistribution,

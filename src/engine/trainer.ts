@@ -40,6 +40,7 @@ export function nativeTrainerInit(
 		recompute: options.recompute ?? "none",
 		dropout: options.dropout ?? defaults.dropout,
 		seed: options.seed ?? 0,
+		recording: options.recording ?? true,
 	};
 	const inRange = (name: string, value: number, low: number, high: number) => {
 		if (!(value >= low && value < high)) {
@@ -217,6 +218,11 @@ export class Trainer {
 	/** Bytes by kind that the steps so far have really taken, at their highest moment; {@link Model.planTraining} foretells them. */
 	memory(): MemoryPlan {
 		return nativeCall(() => this.#native.memory());
+	}
+
+	/** Micro-batches so far that a GPU has replayed from a recording. */
+	replayed(): number {
+		return nativeCall(() => this.#native.replayed());
 	}
 
 	/** Trained parameters (copies). LoRA: names as PEFT saves them; full: names of the weight file. */

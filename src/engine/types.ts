@@ -212,6 +212,11 @@ export interface TrainerOptions {
 	dropout?: number | undefined;
 	/** Of dropout. */
 	seed?: number | undefined;
+	/**
+	 * On a GPU, micro-batches of SFT whose sizes come again are recorded and replayed (without dropout). Default true; the
+	 * bits are the same.
+	 */
+	recording?: boolean | undefined;
 }
 
 export interface TrainSequence {

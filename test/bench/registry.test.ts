@@ -24,6 +24,7 @@ const covered: Record<string, string[]> = {
 	gatherRows: ["gather_rows"],
 	scatterRows: ["scatter_rows"],
 	storeRows: ["store_rows"],
+	convert: ["convert"],
 	adamw: ["adamw"],
 	globalNorm: ["global_norm"],
 	sampleRows: ["sample_greedy", "sample_draw"],

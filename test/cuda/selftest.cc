@@ -251,6 +251,47 @@ void why_none() {
   }
 }
 
+void read_back() {
+  cuda::CudaDevice& d = open();
+  auto* a = static_cast<int*>(d.allocate(4));
+  std::vector<std::unique_ptr<Readback>> reads;
+  for (int i = 1; i <= 3; ++i) {
+    d.upload(a, &i, 4);
+    reads.push_back(d.read_back(a, 4));
+  }
+  const size_t before = fake::queued();
+  expect(before >= 6, "a read-back has waited");
+  expect(*static_cast<const int*>(reads[0]->wait()) == 1, "the first is wrong");
+  expect(fake::queued() > 0 && fake::queued() < before, "the first has waited for the last");
+  expect(*static_cast<const int*>(reads[2]->wait()) == 3, "the last is wrong");
+  expect(*static_cast<const int*>(reads[1]->wait()) == 2, "the second is wrong");
+  const void* const place = reads[1]->wait();
+  reads.clear();
+  // Blocks are used again, also where nobody waited for what they were given for.
+  for (int i = 4; i <= 9; ++i) {
+    d.upload(a, &i, 4);
+    d.read_back(a, 4);
+  }
+  int ten = 10;
+  d.upload(a, &ten, 4);
+  reads.push_back(d.read_back(a, 4));
+  expect(*static_cast<const int*>(reads[0]->wait()) == 10, "a block was overwritten");
+  bool again = false;
+  for (int i = 0; i < 3; ++i) {
+    reads.push_back(d.read_back(a, 4));
+    again = again || reads.back()->wait() == place;
+  }
+  expect(again, "no block was used again");
+  expect_error(ErrorCode::Internal, {"what is recorded waits"}, [&] { d.record([&] { d.read_back(a, 4); }); });
+  reads.push_back(d.read_back(a, 4));
+  fake::queue_fault(cudaErrorIllegalAddress);
+  reads.push_back(d.read_back(a, 4));
+  expect_error(ErrorCode::Device, {"is lost"}, [&] { reads.back()->wait(); });
+  d.release(a, 4);
+  cuda::backend(0);
+  expect_error(ErrorCode::Argument, {"never come"}, [&] { reads.back()->wait(); });
+}
+
 void recorded() {
   cuda::CudaDevice& d = open();
   auto* a = static_cast<int*>(d.allocate(8));
@@ -383,6 +424,7 @@ constexpr Case kCases[] = {
     {"GPUs are served by code of their own kind alone", which_code},
     {"why there is no GPU", why_none},
     {"what is recorded is done again by one call", recorded},
+    {"what is read back is waited for later", read_back},
     {"cuBLASLt that does not open on a GPU is passed over", library_refused},
     {"products that cuBLASLt makes are counted, and those that it does not offer", library_counted},
     {"cuBLASLt of another major version is passed over", library_of_another_version},

@@ -31,6 +31,47 @@ describe.each(targets)("adamw, %s", (isa) => {
 		});
 	});
 
+	it("writes what it makes of p, rounded, beside", () => {
+		use(isa);
+		for (const dtype of ["f32", "bf16", "f16"] as const) {
+			for (const [rows, cols, room] of [
+				[3, 8, 4],
+				[1, 1, 0],
+				[7, 5, 3],
+				[40, 130, 6],
+			] as const) {
+				const n = rows * cols;
+				const make = (seed: number, std?: number) => kernels.tensor([n], normal(seed, n, std));
+				const whole = kernels.tensor([rows, cols + room], undefined, { dtype });
+				const copy = whole.columns(0, cols);
+				const [p, v] = [
+					make(1),
+					kernels.tensor(
+						[n],
+						normal(4, n, 0.1).map((x) => x * x),
+					),
+				];
+				kernels.adamw([{ p, g: make(2), m: make(3, 0.1), v, copy }], { step: 2, lr: 1e-2 });
+				const want = kernels.convert(
+					kernels.tensor([rows, cols], p.toFloat32Array()),
+					kernels.tensor([rows, cols], undefined, { dtype }),
+				);
+				expect(copy.toFloat32Array(), `${dtype} [${rows}, ${cols}]`).toEqual(want.toFloat32Array());
+				if (room > 0)
+					expect(
+						whole
+							.columns(cols, room)
+							.toFloat32Array()
+							.every((x) => x === 0),
+					).toBe(true);
+			}
+		}
+		const [p, copy] = [kernels.tensor([6]), kernels.tensor([2, 2])];
+		expect(() => kernels.adamw([{ p, g: p, m: kernels.tensor([6]), v: kernels.tensor([6]), copy }], { step: 1, lr: 1 })).toThrow(
+			"adamw.copy: expected 6 elements, found [2, 2]",
+		);
+	});
+
 	it("takes many tensors of any length in one call, between poisoned margins, with the same bits always", () => {
 		use(isa);
 		const lengths = [1, 15, 16, 17, 0, ...(isa === "simt" ? [4096, 4097, 9000] : [16384, 16385, 40000])];

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { kernels } from "../../src/engine/kernels.js";
-import { expectSameBits, integers, normal, random, Surroundings, targets, use } from "./support.js";
+import { bitsEqual, expectSameBits, integers, normal, random, Surroundings, targets, use } from "./support.js";
 
 /** `n` different numbers below `limit`, in any order. */
 function distinct(seed: number, n: number, limit: number): Int32Array {
@@ -73,6 +73,41 @@ describe.each(targets)("rows, %s", (target) => {
 			kernels.storeRows(y, ids, kept);
 			return [y, kernels.scatterRows(y, ids, kernels.tensor([whole, cols], old)), kept].map((t) => t.toFloat32Array());
 		});
+	});
+
+	it("converts between f32, bf16 and f16, between poisoned columns or packed", () => {
+		use(target);
+		const types = ["f32", "bf16", "f16"] as const;
+		for (const from of types) {
+			for (const to of types) {
+				for (const [rows, cols] of [
+					[1, 1],
+					[5, 7],
+					[3, 8],
+					[70, 40],
+				] as const) {
+					for (const packed of [true, false]) {
+						const around = new Surroundings();
+						const make = (type: (typeof types)[number], values?: Float32Array) => {
+							if (type !== "f16")
+								return packed ? around.tensor([rows, cols], values, type) : around.strided(rows, cols, values, type);
+							const t = kernels.tensor([rows, cols + (packed ? 0 : 3)], undefined, { dtype: "f16" }).columns(0, cols);
+							return values ? kernels.convert(kernels.tensor([rows, cols], values), t) : t;
+						};
+						// Integers of 12 bits: both 16-bit types round them.
+						const values = integers(rows + cols, rows * cols, 4095);
+						const x = make(from, values);
+						const y = kernels.convert(x, make(to));
+						const want = kernels.tensor([rows, cols], undefined, { dtype: to });
+						want.set(x.toFloat32Array());
+						if (to === "f16") expect(y.toFloat32Array()).toEqual(want.toFloat32Array());
+						else expect(bitsEqual(y.toFloat32Array(), want.toFloat32Array()), `${from} to ${to}`).toBe(true);
+						around.check();
+					}
+				}
+			}
+		}
+		expect(() => kernels.convert(kernels.tensor([2, 3]), kernels.tensor([3, 2]))).toThrow("convert.y: expected [2, 3]");
 	});
 
 	it("moves i32", () => {

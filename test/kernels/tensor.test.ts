@@ -43,6 +43,20 @@ describe("Tensor", () => {
 		}
 	});
 
+	it("views indices of the first dimension without a copy, of columns too", () => {
+		const t = kernels.tensor(
+			[3, 2, 4],
+			Float32Array.from({ length: 24 }, (_, i) => i),
+		);
+		expect([...t.slice(1, 2).toFloat32Array()]).toEqual(Array.from({ length: 16 }, (_, i) => 8 + i));
+		const inner = t.columns(1, 2).slice(2, 1);
+		expect(inner.shape).toEqual([1, 2, 2]);
+		expect([...inner.toFloat32Array()]).toEqual([17, 18, 21, 22]);
+		inner.set(Float32Array.of(-1, -2, -3, -4));
+		expect([...t.toFloat32Array().subarray(16)]).toEqual([16, -1, -2, 19, 20, -3, -4, 23]);
+		expect(() => t.slice(2, 2)).toThrow("slice: expected a range within 0 .. 3, found 2 + 2");
+	});
+
 	it("views columns without a copy", () => {
 		const t = kernels.tensor([2, 3], [1, 2, 3, 4, 5, 6]);
 		const view = t.columns(1, 2);

@@ -2,7 +2,8 @@
  * Benchmarks of the linear with LoRA on it, and without (R=0): what the adapter costs over the frozen product.
  * @module
  */
-import { kernels, type LoraFactors } from "../../engine/kernels.js";
+import { besideWeight, rankRoom } from "../../engine/beside.js";
+import { kernels, type LoraFactors, type ProductDtype, type Tensor } from "../../engine/kernels.js";
 import { linearModules } from "../../engine/modules.js";
 import type { ModelConfig } from "../../engine/types.js";
 import { type BenchBatch, type OpBench, type OpShape, size, width } from "../op.js";
@@ -25,6 +26,22 @@ function adapters(s: OpShape, t: BenchTensors): LoraFactors[] {
 	return R > 0 ? [{ a: t.normal([R, IN], "f32", 0.02), b: t.normal([OUT, R], "f32", 0.02), scale: 2 }] : [];
 }
 
+/** A linear as models hold it: on a GPU that computes in 16 bits, with the factors beside the weight. */
+function linear(s: OpShape, dtype: ProductDtype, t: BenchTensors) {
+	const [T, IN, OUT, R] = [size(s, "T"), size(s, "IN"), size(s, "OUT"), size(s, "R")];
+	const apart = { weight: t.normal([OUT, IN], dtype, 0.02), adapters: adapters(s, t) };
+	const beside = R > 0 && dtype !== "f32" && kernels.device() !== "cpu";
+	const laid = beside ? besideWeight(apart.weight, apart.adapters) : { ...apart, room: 0 };
+	if ("whole" in laid) t.keep(laid.whole as Tensor);
+	const width = rankRoom(R);
+	return {
+		...laid,
+		x: t.normal([T, IN + laid.room], dtype).columns(0, IN),
+		dy: () => t.normal([T, OUT + laid.room], dtype).columns(0, OUT),
+		u: R > 0 ? { u: beside ? t.zeros([T, width], dtype).columns(0, R) : t.zeros([T, R]) } : {},
+	};
+}
+
 const loraBytes = (s: OpShape): number => 4 * size(s, "R") * (size(s, "IN") + size(s, "OUT"));
 
 export const linearForward: OpBench = {
@@ -39,10 +56,9 @@ export const linearForward: OpBench = {
 		loraBytes(s) +
 		4 * size(s, "T") * size(s, "R"),
 	prepare(s, dtype, t) {
-		const [T, IN, OUT, R] = [size(s, "T"), size(s, "IN"), size(s, "OUT"), size(s, "R")];
-		const [x, weight, y] = [t.normal([T, IN], dtype), t.normal([OUT, IN], dtype, 0.02), t.zeros([T, OUT], dtype)];
-		const u = R > 0 ? { u: t.zeros([T, R]) } : {};
-		const options = { adapters: adapters(s, t), compute: dtype, y, ...u };
+		const { weight, adapters, room, x, u } = linear(s, dtype, t);
+		const y = t.zeros([size(s, "T"), size(s, "OUT")], dtype);
+		const options = { adapters, compute: dtype, xRoom: room, y, ...u };
 		return { run: () => kernels.loraLinear(x, weight, options), results: () => [y, ...Object.values(u)] };
 	},
 };
@@ -62,23 +78,18 @@ export const linearBackward: OpBench = {
 		4 * size(s, "T") * size(s, "R"),
 	prepare(s, dtype, t) {
 		const [T, IN, OUT, R] = [size(s, "T"), size(s, "IN"), size(s, "OUT"), size(s, "R")];
-		const [x, weight] = [t.normal([T, IN], dtype), t.normal([OUT, IN], dtype, 0.02)];
-		const [dy, dx] = [t.normal([T, OUT], dtype), t.zeros([T, IN], dtype)];
-		const options = { adapters: adapters(s, t), compute: dtype, dx };
+		const { weight, adapters, room, x, u, ...low } = linear(s, dtype, t);
+		const [dy, dx] = [low.dy(), t.zeros([T, IN], dtype)];
+		const options = { adapters, compute: dtype, dx, dyRoom: room };
 		if (R === 0) return { run: () => kernels.loraLinearBackward(dy, x, weight, options), results: () => [dx] };
-		const { u } = kernels.loraLinear(x, weight, {
-			adapters: options.adapters,
-			compute: dtype,
-			y: t.zeros([T, OUT], dtype),
-			u: t.zeros([T, R]),
-		});
+		kernels.loraLinear(x, weight, { adapters, compute: dtype, xRoom: room, y: t.zeros([T, OUT], dtype), ...u });
 		const [da, db, zeroA, zeroB] = [t.zeros([R, IN]), t.zeros([OUT, R]), t.zeros([R, IN]), t.zeros([OUT, R])];
 		return {
 			reset() {
 				kernels.copy(zeroA, da);
 				kernels.copy(zeroB, db);
 			},
-			run: () => kernels.loraLinearBackward(dy, x, weight, { ...options, ...(u ? { u } : {}), da, db }),
+			run: () => kernels.loraLinearBackward(dy, x, weight, { ...options, ...u, da, db }),
 			results: () => [dx, da, db],
 		};
 	},

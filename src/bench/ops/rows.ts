@@ -52,6 +52,20 @@ export const scatterRows: OpBench = {
 	},
 };
 
+export const convert: OpBench = {
+	name: "convert",
+	family: "rows",
+	letters: { T: "rows", D: "width" },
+	// From f32, as an adapter's factors come to lie beside a weight.
+	shapes: (model) => [{ T: model.intermediateSize, D: 128 }],
+	flops: () => 0,
+	bytes: (s, dtype) => size(s, "T") * size(s, "D") * (4 + width(dtype)),
+	prepare(s, dtype, t) {
+		const [x, y] = [t.normal([size(s, "T"), size(s, "D")], "f32"), t.zeros([size(s, "T"), size(s, "D")], dtype)];
+		return { run: () => kernels.convert(x, y), results: () => [y] };
+	},
+};
+
 export const storeRows: OpBench = {
 	name: "store_rows",
 	family: "rows",

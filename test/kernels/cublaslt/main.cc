@@ -1,5 +1,4 @@
 // Drives native/cuda/cublaslt.cc against fake.cc: main FAKE prints what it saw; cublaslt.test.ts compares.
-// `main FAKE open` only opens it.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -38,14 +37,14 @@ struct Matrix {
 
 const char* layout_name(Layout l) { return l == Layout::NT ? "a b^T" : l == Layout::NN ? "a b" : "a^T b"; }
 
-void try_product(CublasLtHandle& handle, void* workspace, Layout layout, DType compute, DType c_type,
-                 int64_t m, int64_t n, int64_t k, bool accumulate) {
+void try_product(CublasLtHandle& handle, void* workspace, Layout layout, DType compute, DType c_type, int64_t m,
+                 int64_t n, int64_t k, bool accumulate) {
   Matrix a(compute, layout == Layout::TN ? k : m, layout == Layout::TN ? m : k, 1);
   Matrix b(compute, layout == Layout::NT ? n : k, layout == Layout::NT ? k : n, 2);
   Matrix c(c_type, m, n, 3);
   const Matrix before = c;
-  const DenseProduct p{layout, compute,  c_type, m,        n,    k,         a.data(),
-                       a.ld,   b.data(), b.ld,   c.data(), c.ld, accumulate};
+  const float alpha = accumulate ? 1.0f : 0.5f;
+  const DenseProduct p{layout, compute, c_type, m, n, k, a.data(), a.ld, b.data(), b.ld, c.data(), c.ld, accumulate, alpha};
   std::printf("%s, %s to %s%s: ", layout_name(layout), dtype_name(compute), dtype_name(c_type),
               accumulate ? ", added" : "");
   if (!handle.multiply(p, workspace, reinterpret_cast<void*>(0x5EED))) {
@@ -59,7 +58,7 @@ void try_product(CublasLtHandle& handle, void* workspace, Layout layout, DType c
       if (j < n) {
         if (!accumulate) want = 0;
         for (int64_t t = 0; t < k; ++t) {
-          want += (layout == Layout::TN ? a.at(t, i) : a.at(i, t)) *
+          want += alpha * (layout == Layout::TN ? a.at(t, i) : a.at(i, t)) *
                   (layout == Layout::NT ? b.at(j, t) : b.at(t, j));
         }
       }
