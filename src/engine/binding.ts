@@ -318,6 +318,12 @@ export interface NativeGpuInfo {
 	firstNotOffered: string | null;
 }
 
+export interface NativeBusy {
+	ms: number;
+	/** Between two of them the GPU had run out of work. */
+	spans: number;
+}
+
 /** Section: model, trainer, generator, devices. */
 export interface NativeEngine {
 	openModel(init: NativeModelInit): Promise<NativeModel>;
@@ -339,6 +345,10 @@ export interface NativeEngine {
 	deviceMemory(device: string): { free: number; total: number } | null;
 	/** `measure` opens every GPU to learn how much of its memory is free, which takes a moment. */
 	gpuInfo(measure: boolean): NativeGpuInfo;
+	/** Marks the beginning of what {@link stopBusyMeter} measures, on the GPU of that index. */
+	startBusyMeter(index: number): void;
+	/** Waits for all that is queued: milliseconds in which the GPU had work, in how many stretches. */
+	stopBusyMeter(index: number): NativeBusy;
 	/** Files that may be cuBLASLt, tried before the system's own; heeded until the first product. */
 	setProductLibraries(files: string[]): void;
 	/** The descriptor of a locked file (flock), null where somebody else holds it; errors carry an `errno`. */
