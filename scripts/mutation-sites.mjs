@@ -1,6 +1,6 @@
 /**
  * The sites of the CUDA kernels as their sources have them: each barrier, sync, wait and swizzle that a test can switch off
- * (native/cuda/gpu.h, wgmma.h), by file and line.
+ * (native/cuda/gpu.h, wgmma.h, tma.h), by file and line.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 /** Macros that are sites, and their kinds as the executor calls them: [["GPU_NAMED_BARRIER", "named barrier"], ...]. */
 export function siteMacros(header) {
 	const plain = header.replaceAll("\\\n", " ");
-	return [...plain.matchAll(/^#define (GPU_\w+)\([^)]*\).*\bFINTUNE_SITE\((\w+)\)/gm)].map(([, name, kind]) => [
+	return [...plain.matchAll(/^#define (GPU_\w+)\([^)]*\).*\bFINTUNE_(?:TMA_)?SITE\((\w+)\)/gm)].map(([, name, kind]) => [
 		name,
 		kind.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase(),
 	]);
@@ -36,10 +36,12 @@ export function sitesOf(text, macros) {
 
 /** All sites of native/cuda below `root`: {file, line, last, kind}, `file` without folders, as the executor reports it. */
 export function sourceSites(root) {
-	const macros = ["simt.h", "wgmma.h"].flatMap((name) => siteMacros(readFileSync(join(root, "native", "simt", name), "utf8")));
+	const macros = ["simt.h", "wgmma.h", "tma.h"].flatMap((name) =>
+		siteMacros(readFileSync(join(root, "native", "simt", name), "utf8")),
+	);
 	const folder = join(root, "native", "cuda");
 	// The headers that define and describe them.
-	const headers = ["ptx.h", "gpu.h", "wgmma.h", "wgmma_ptx.h"];
+	const headers = ["ptx.h", "gpu.h", "wgmma.h", "wgmma_ptx.h", "tma.h", "tma_ptx.h"];
 	const files = readdirSync(folder).filter((name) => /\.(cu|cuh|h)$/.test(name) && !headers.includes(name));
 	return files
 		.sort()

@@ -218,6 +218,12 @@ Napi::Value linear_forward(const Napi::CallbackInfo& info) {
   op.x_room = c.integer("xRoom", 0);
   op.weight = c.rows("weight");
   op.bias = c.floats_or_none("bias", op.weight.rows);
+  if (c.has("exactBias")) {
+    const View bias = c.rows("exactBias");
+    require(bias.dtype == op.weight.dtype && bias.count() == op.weight.rows, c.path("exactBias"),
+            ": expected ", op.weight.rows, " values of the weight's type");
+    op.exact_bias = bias.data;
+  }
   op.adapters = adapters.data();
   op.adapter_count = static_cast<int>(adapters.size());
   op.dropout = to_dropout(c);

@@ -2,8 +2,8 @@
 //
 // Tensor cores take 16-bit activations with heads of up to 128 columns, in rows of multiples of 16 bytes.
 // Heads that are not are copied into such rows first and back afterwards, so that their bits are the same
-// wherever they lie. On sm_90 heads of 64 and 128 columns may go to warpgroups in the forward pass, where
-// this build has code for sm_90a (FINTUNE_SM90A). Everything else is multiply-adds (attention_plain.cu).
+// wherever they lie. On sm_90 heads of 64 and 128 columns may go to warpgroups, where this build has
+// code for sm_90a (FINTUNE_SM90A). Everything else is multiply-adds (attention_plain.cu).
 #include <limits>
 
 #include "core/hopper.h"
@@ -12,6 +12,7 @@
 #include "cuda/gpu.h"
 #include "cuda/launch.h"
 #include "cuda/ops.h"
+#include "cuda/tensor_map.h"
 #include "cuda/values.cuh"
 
 namespace fintune {
@@ -117,15 +118,32 @@ Shape check(const Op& op, const char* where) {
                op.q.dtype};
 }
 
+#ifdef FINTUNE_SM90A
+bool on_warpgroups(const Exec& exec, const Shape& shape) {
+  return (shape.dim == 64 || shape.dim == 128) && capability(exec) == 90 && hopper();
+}
+#endif
+
 template <class T>
 void forward_on_tensor_cores(Exec& exec, const Forward& op) {
 #ifdef FINTUNE_SM90A
-  if ((op.shape.dim == 64 || op.shape.dim == 128) && capability(exec) == 90 && hopper()) {
+  if (on_warpgroups(exec, op.shape) && has_tensor_maps()) {
     launch_warpgroup_forward<T>(exec, op);
     return;
   }
 #endif
   launch_forward<T>(exec, op);
+}
+
+template <class T>
+void backward_on_tensor_cores(Exec& exec, const Backward& op) {
+#ifdef FINTUNE_SM90A
+  if (on_warpgroups(exec, op.shape)) {
+    launch_warpgroup_backward<T>(exec, op);
+    return;
+  }
+#endif
+  launch_backward<T>(exec, op);
 }
 
 }  // namespace
@@ -215,9 +233,9 @@ void attention_backward(Exec& exec, const AttentionBackward& op) {
   backward.dk = packed.output(op.dk);
   backward.dv = packed.output(op.dv);
   if (op.q.dtype == DType::BF16) {
-    launch_backward<bf16>(exec, backward);
+    backward_on_tensor_cores<bf16>(exec, backward);
   } else {
-    launch_backward<f16>(exec, backward);
+    backward_on_tensor_cores<f16>(exec, backward);
   }
   packed.finish(op.dq, backward.dq);
   packed.finish(op.dk, backward.dk);

@@ -16,8 +16,10 @@ using Status = int;
 constexpr Status kSuccess = 0, kInvalidValue = 7, kArchMismatch = 8, kNotSupported = 15;
 constexpr int kCompute32F = 68;                   // CUBLAS_COMPUTE_32F
 constexpr int kR32F = 0, kR16F = 2, kR16BF = 14;  // CUDA_R_...
-constexpr int kDescTransA = 3, kDescTransB = 4;   // CUBLASLT_MATMUL_DESC_...
-constexpr int32_t kOpN = 0, kOpT = 1;             // CUBLAS_OP_...
+// CUBLASLT_MATMUL_DESC_...
+constexpr int kDescTransA = 3, kDescTransB = 4, kDescEpilogue = 7, kDescBias = 8;
+constexpr uint32_t kEpilogueBias = 4;  // CUBLASLT_EPILOGUE_BIAS
+constexpr int32_t kOpN = 0, kOpT = 1;  // CUBLAS_OP_...
 // CUBLASLT_MATMUL_PREF_...
 constexpr int kPrefWorkspaceBytes = 1, kPrefReductionMask = 3, kPrefFirstAlignment = 5,
               kPrefLastAlignment = 8;
@@ -126,6 +128,10 @@ struct Call {
     matrix(f, first, p.compute, first_op == kOpT ? p.k : p.n, first_op == kOpT ? p.n : p.k, p.ldb);
     matrix(f, second, p.compute, second_op == kOpT ? p.m : p.k, second_op == kOpT ? p.k : p.m, p.lda);
     matrix(f, c, p.c_type, p.n, p.m, p.ldc);
+    if (p.bias == nullptr) return;
+    // Over the columns of C here are the rows there, of which a bias has one element each; of D's type.
+    check(f.desc_set(desc.get(), kDescEpilogue, &kEpilogueBias, sizeof kEpilogueBias), "describing a bias");
+    check(f.desc_set(desc.get(), kDescBias, &p.bias, sizeof p.bias), "describing a bias");
   }
 
  private:
@@ -182,7 +188,7 @@ CublasLtHandle::~CublasLtHandle() {
 // The library's first proposal for this product with kRows rows (TN: kRows as the length of the sum).
 const CublasLtHandle::Algorithm& CublasLtHandle::algorithm(const DenseProduct& p) {
   const bool sums_rows = p.layout == Layout::TN;
-  const Key key{p.layout, p.compute, p.c_type, sums_rows ? p.m : p.k, p.n};
+  const Key key{p.layout, p.compute, p.c_type, sums_rows ? p.m : p.k, p.n, p.bias != nullptr};
   const auto known = algorithms_.find(key);
   if (known != algorithms_.end()) return known->second;
 

@@ -19,7 +19,7 @@
 namespace fintune {
 namespace cuda {
 
-// C [m, n] = alpha op(A) op(B) (+ C); all pointers and rows are multiples of 16 bytes.
+// C [m, n] = alpha op(A) op(B) (+ C) (+ bias over n); all pointers and rows are multiples of 16 bytes.
 struct DenseProduct {
   Layout layout;
   DType compute;  // of A and B: bf16 or f16
@@ -33,6 +33,7 @@ struct DenseProduct {
   int64_t ldc;
   bool accumulate;
   float alpha = 1;
+  const void* bias = nullptr;  // [n], of C's type, which is not f32 then
 };
 
 struct CublasLtFunctions;
@@ -82,7 +83,7 @@ class CublasLtHandle {
     uint64_t data[8];
     bool found;
   };
-  using Key = std::tuple<Layout, DType, DType, int64_t, int64_t>;
+  using Key = std::tuple<Layout, DType, DType, int64_t, int64_t, bool>;
   const Algorithm& algorithm(const DenseProduct& p);
 
   std::shared_ptr<const CublasLt> library_;

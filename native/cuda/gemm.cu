@@ -172,8 +172,15 @@ void gemm(Exec& exec, const Gemm& g) {
   stage.run(exec);
   Gemm own = g;
   own.products = staged;
-  if (for_library(exec, own) && library_gemm(exec, dense_product(exec, own))) {
-    // The low-rank products and the bias are ours: one pass over C, which is rounded once more.
+  if (for_library(exec, own)) {
+    DenseProduct dense = dense_product(exec, own);
+    if (own.count == 1 && own.exact_bias != nullptr && own.c.dtype == exec.compute) {
+      dense.bias = own.exact_bias;
+      if (library_gemm(exec, dense, Refusal::Tolerated)) return;
+      dense.bias = nullptr;
+    }
+    if (!library_gemm(exec, dense, Refusal::Counted)) return own_gemm(exec, own);
+    // Further products and a bias are ours: one pass over C, which is rounded once more.
     if (own.count == 1 && own.bias == nullptr) return;
     ++own.products;
     --own.count;

@@ -10,7 +10,8 @@
 // they do not lie in it already (gemm_stage.h).
 //
 // Large products in bf16 and f16 go to cuBLASLt where it is present (gemm_library.h): then C is rounded after
-// the first product and again after the others and the bias, which our kernel adds in one pass.
+// the first product and again after the others, which our kernel adds in one pass with a bias that the library
+// cannot take.
 //
 // An element of C has the same bits whatever M and the cut of C into tiles. Where A and B are both transposed
 // in memory (K outermost: gradients of weights, K = T) the sum is cut into parts of a length that the shape
@@ -47,6 +48,8 @@ struct Gemm {
            // not
   bool accumulate = false;
   const float* bias = nullptr;  // [N]
+  // The same numbers in C's type, 16 bits, for a library; null where it does not hold them.
+  const void* exact_bias = nullptr;
   // A second result: rounded_scale times the sum (no bias, nothing accumulated), in the compute type, as a
   // later product reads it: padded, ld a multiple of 8, 16-byte aligned.
   View rounded = View();

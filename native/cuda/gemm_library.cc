@@ -130,7 +130,7 @@ void count(const DenseProduct& p, bool offered) {
 
 }  // namespace
 
-bool library_gemm(Exec& exec, const DenseProduct& p) {
+bool library_gemm(Exec& exec, const DenseProduct& p, Refusal refusal) {
   constexpr size_t kAlignment = 256;
   ArenaScope scope(*exec.arena);
   void* const block = exec.arena->alloc(CublasLtHandle::kWorkspaceBytes + kAlignment, MemoryKind::Workspace);
@@ -143,7 +143,7 @@ bool library_gemm(Exec& exec, const DenseProduct& p) {
   if (handle == nullptr) return false;
   const BusyMeter::Piece metered(device.meter(), device.stream());
   const bool offered = handle->multiply(p, reinterpret_cast<void*>(start), device.stream());
-  count(p, offered);
+  if (offered || refusal == Refusal::Counted) count(p, offered);
   if (offered) device.count_launch();
   return offered;
 }

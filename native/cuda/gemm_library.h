@@ -34,9 +34,12 @@ GemmCounts gemm_counts();
 // Whether products on this Exec's device go to the library.
 bool has_gemm_library(const Exec& exec);
 
+// What a product that the library does not offer means: there is another way to ask for it, or it is ours.
+enum class Refusal { Tolerated, Counted };
+
 // Queues the product, workspace from the arena. False: it must be made otherwise. In dry runs only the
 // workspace is taken.
-bool library_gemm(Exec& exec, const DenseProduct& p);
+bool library_gemm(Exec& exec, const DenseProduct& p, Refusal refusal);
 
 }  // namespace cuda
 }  // namespace fintune

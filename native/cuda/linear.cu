@@ -257,7 +257,9 @@ void linear_forward(Exec& exec, const LinearForward& in) {
     products[0].a = widened(x, low.room);
     products[0].b.view.cols += low.room;
   }
-  gemm(exec, Gemm{products, one ? 1 : in.adapter_count + 1, in.y, false, in.bias});
+  Gemm sum{products, one ? 1 : in.adapter_count + 1, in.y, false, in.bias};
+  if (in.weight.dtype == in.y.dtype) sum.exact_bias = in.exact_bias;
+  gemm(exec, sum);
 }
 
 void linear_backward(Exec& exec, const LinearBackward& in) {

@@ -278,7 +278,11 @@ void sample(Exec& exec, const Sample& op) {
   }
   ArenaScope scope(*exec.arena);
   const Task* const device_tasks = to_device(exec, tasks.data(), rows);
-  const int32_t* const device_seen = to_device(exec, seen.data(), static_cast<int64_t>(seen.size()));
+  int32_t* const device_seen =
+      static_cast<int32_t*>(exec.arena->alloc(seen.size() * sizeof(int32_t), MemoryKind::Workspace));
+  if (!exec.dry && seen_count > 0) {
+    exec.device->upload(device_seen, seen.data(), static_cast<size_t>(seen_count) * sizeof(int32_t));
+  }
   float* const before = exec.arena->floats(static_cast<int64_t>(seen.size()), MemoryKind::Workspace);
   Result* const device_results = static_cast<Result*>(
       exec.arena->alloc(static_cast<size_t>(rows) * sizeof(Result), MemoryKind::Workspace));

@@ -27,7 +27,7 @@ namespace gpu {
 
 // An operand in shared memory (PTX ISA, "Matrix Descriptor Format"): atoms of 8 lines of 128 bytes, which
 // begin at multiples of 1024; chunk c, of 16 bytes, of line r lies at place c ^ (r % 8). By lines of the
-// depth (wgmma_shared): `stride` bytes from 8 lines to the next 8. By lines of the columns
+// depth (wgmma_shared, wgmma_held): `stride` bytes from 8 lines to the next 8. By lines of the columns
 // (wgmma_transposed): `leading` bytes from 64 columns to the next 64, `stride` from 8 lines of the depth to
 // the next 8. Further 16 of the depth lie 32 bytes on, or 16 lines.
 constexpr int kSwizzledLine = 128, kSwizzledAtom = 8 * kSwizzledLine;

@@ -38,6 +38,14 @@ GPU_FN void pin(uint32_t (&x)[kBlocks][4]) {
   }
 }
 
+// What x, which is not negative, comes from is computed before the next wait: the compiler would move all
+// that no result of it needs behind it, where no product is under way any more. The instruction is never
+// executed.
+GPU_FN void settle(float x) {
+  asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n@p nanosleep.u32 0;\n}" ::"f"(x)
+               : "memory");
+}
+
 #define FINTUNE_REGISTERS_64                                                \
   "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
@@ -82,11 +90,26 @@ GPU_FN void wgmma_shared(float (&c)[kColumns / 8][4], uint64_t a, uint64_t b, bo
 #undef FINTUNE_SHARED_128
 }
 
-// c [64, kColumns] += a b; a [64, 16] in registers, as mma_m16n8k16 takes it, b [16, kColumns] in shared
-// memory.
+#define FINTUNE_LEFT "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
+
+// c [64, 64] = a b^T, + c where `add`; a [64, 16] in registers, as mma_m16n8k16 takes it, b [64, 16] in
+// shared memory.
+template <class T>
+GPU_FN void wgmma_held(float (&c)[8][4], const uint32_t (&a)[4], uint64_t b, bool add) {
+#define FINTUNE_HELD_64(type)                                                                  \
+  FINTUNE_WGMMA(type, 64, "%37", "{%32, %33, %34, %35}, %36", "1, 1, 0", FINTUNE_LEFT, "l"(b), \
+                "r"(add ? 1 : 0))
+  if constexpr (std::is_same_v<T, bf16>) {
+    FINTUNE_HELD_64("bf16");
+  } else {
+    FINTUNE_HELD_64("f16");
+  }
+#undef FINTUNE_HELD_64
+}
+
+// c [64, kColumns] += a b; a [64, 16] in registers, b [16, kColumns] in shared memory.
 template <class T, int kColumns>
 GPU_FN void wgmma_transposed(float (&c)[kColumns / 8][4], const uint32_t (&a)[4], uint64_t b) {
-#define FINTUNE_LEFT "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
 #define FINTUNE_TRANSPOSED_64(type) \
   FINTUNE_WGMMA(type, 64, "%37", "{%32, %33, %34, %35}, %36", "1, 1, 1", FINTUNE_LEFT, "l"(b), "r"(1))
 #define FINTUNE_TRANSPOSED_128(type) \
@@ -105,9 +128,9 @@ GPU_FN void wgmma_transposed(float (&c)[kColumns / 8][4], const uint32_t (&a)[4]
   }
 #undef FINTUNE_TRANSPOSED_64
 #undef FINTUNE_TRANSPOSED_128
-#undef FINTUNE_LEFT
 }
 
+#undef FINTUNE_LEFT
 #undef FINTUNE_WGMMA
 #undef FINTUNE_OUTPUTS_64
 #undef FINTUNE_OUTPUTS_128

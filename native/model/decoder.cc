@@ -159,6 +159,7 @@ void Decoder::apply(Exec& exec, int64_t layer, Site site, View x, View y, View u
   op.x_room = x.ld - x.cols;
   op.weight = w.weight;
   op.bias = w.bias.f32();
+  op.exact_bias = w.exact_bias.data;
   op.adapters = l.adapters.data();
   op.adapter_count = static_cast<int>(l.adapters.size());
   if (dropout != nullptr && l.trained) {

@@ -74,7 +74,7 @@ std::shared_ptr<Model> Model::random(const ModelOptions& o, uint64_t seed, float
 
 std::shared_ptr<Model> Model::planned(const ModelOptions& o) {
   check_config(o.config);
-  Weights weights = Weights::planned(o.config, o.compute, o.trainable);
+  Weights weights = Weights::planned(o.config, o.compute, o.trainable, *o.backend.device);
   return std::shared_ptr<Model>(new Model(o, std::make_unique<ThreadPool>(1), std::move(weights), true));
 }
 

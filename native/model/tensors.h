@@ -26,6 +26,8 @@ std::string module_name(int64_t layer, Site site);
 struct LinearTensors {
   View weight;  // [OUT, IN]
   View bias;    // [1, OUT], empty where the linear has none
+  // The bias in the weight's type, where weights lie on a GPU in 16 bits and it holds all elements.
+  View exact_bias;
 };
 
 struct LayerTensors {

@@ -147,8 +147,43 @@ void Weights::tie() {
   if (config_.tie_word_embeddings) tensors_.head = tensors_.embed;
 }
 
+namespace {
+
+// As 16-bit numbers of that type; empty where one of them is not.
+std::vector<uint16_t> exact_bits(const View& values, DType type) {
+  std::vector<uint16_t> bits;
+  for (int64_t i = 0; i < values.count(); ++i) {
+    const float x = values.f32()[i];
+    const bool half = type == DType::F16;
+    bits.push_back(half ? from_float<f16>(x).bits : to_bf16(x).bits);
+    if ((half ? to_float(f16{bits.back()}) : to_float(bf16{bits.back()})) != x) return {};
+  }
+  return bits;
+}
+
+}  // namespace
+
+void Weights::round_biases(Device* device) {
+  if (trainable_ || compute_ == DType::F32) return;
+  for (LayerTensors& layer : tensors_.layers) {
+    for (LinearTensors& linear : layer.linear) {
+      if (!linear.bias) continue;
+      // Room for it always, so that a plan need not know the numbers.
+      const size_t bytes = static_cast<size_t>(linear.bias.count()) * 2;
+      bytes_ += bytes;
+      if (device == nullptr) continue;
+      biases_.emplace_back(bytes, *device);
+      const std::vector<uint16_t> bits = exact_bits(linear.bias, compute_);
+      if (bits.empty()) continue;
+      device->upload(biases_.back().data(), bits.data(), bytes);
+      linear.exact_bias = View(biases_.back().data(), compute_, 1, linear.bias.cols);
+    }
+  }
+}
+
 void Weights::move_to(Device& device) {
   if (device.is_host()) return;
+  round_biases(&device);
   std::vector<Buffer> moved;
   for (const ParameterSlot& slot : parameters()) {
     View& view = *slot.view;
@@ -333,13 +368,14 @@ Weights Weights::random(const ModelConfig& config, uint64_t seed, float std, DTy
   return w;
 }
 
-Weights Weights::planned(const ModelConfig& config, DType compute, bool trainable) {
+Weights Weights::planned(const ModelConfig& config, DType compute, bool trainable, const Device& device) {
   Weights w(config, compute, trainable);
   for (const ParameterSlot& slot : w.parameters()) {
     const DType type = w.kept_dtype(slot, compute);
     *slot.view = View(reinterpret_cast<void*>(Arena::kAlignment), type, slot.rows(), slot.cols());
     w.bytes_ += static_cast<size_t>(slot.count()) * dtype_size(type);
   }
+  if (!device.is_host()) w.round_biases(nullptr);
   w.tie();
   return w;
 }

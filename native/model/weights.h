@@ -45,7 +45,7 @@ class Weights {
   static Weights random(const ModelConfig& config, uint64_t seed, float std, DType compute, bool trainable,
                         ThreadPool& threads, Device& device);
   // Sizes only, for memory plans: the views must not be touched.
-  static Weights planned(const ModelConfig& config, DType compute, bool trainable);
+  static Weights planned(const ModelConfig& config, DType compute, bool trainable, const Device& device);
 
   Weights(Weights&&) = default;
   Weights& operator=(Weights&&) = default;
@@ -69,6 +69,8 @@ class Weights {
   void tie();
   // Where the device is not the host: copies every parameter to it and lets go of the host's.
   void move_to(Device& device);
+  // LinearTensors::exact_bias; null: sizes only.
+  void round_biases(Device* device);
 
   ModelConfig config_;
   DType compute_;
@@ -76,6 +78,7 @@ class Weights {
   ModelTensors tensors_;
   std::vector<std::shared_ptr<Mapping>> mappings_;
   std::vector<Buffer> copies_;  // on another device than the host: of every parameter, in their order
+  std::vector<Buffer> biases_;
   size_t bytes_ = 0;
 };
 

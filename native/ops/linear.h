@@ -66,6 +66,8 @@ struct LinearForward {
   int64_t x_room = 0;
   View weight;
   const float* bias = nullptr;
+  // The same numbers in W's type, where it holds all of them; else null.
+  const void* exact_bias = nullptr;
   const LoraPair* adapters = nullptr;
   int adapter_count = 0;
   LoraDropout dropout;

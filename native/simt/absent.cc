@@ -14,11 +14,16 @@ bool present() { return false; }
 Backend backend() { refuse(); }
 void set_capability(int) { refuse(); }
 int capability() { refuse(); }
+void set_memory(uint64_t) { refuse(); }
 void set_seed(uint64_t) { refuse(); }
 void set_async_mode(const std::string&) { refuse(); }
 std::vector<SiteInfo> site_infos() { refuse(); }
 void set_site(const std::string&, int, bool) { refuse(); }
 void enable_all_sites() { refuse(); }
+void set_gemm_library(bool) { refuse(); }
+std::vector<LibraryProduct> library_products() { refuse(); }
+void count_traffic(bool) { refuse(); }
+std::vector<KernelTraffic> traffic(bool) { refuse(); }
 int64_t launches() { refuse(); }
 int64_t work() { refuse(); }
 

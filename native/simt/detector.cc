@@ -15,6 +15,7 @@ uint32_t block_of(Stamp s) { return static_cast<uint32_t>(s >> 32); }
 int thread_of(Stamp s) { return static_cast<int>(s >> (kEpochBits + 2)) & (kLanes * kMaxWarps - 1); }
 uint32_t epoch_of(Stamp s) { return static_cast<uint32_t>(s >> 2) & ((1u << kEpochBits) - 1); }
 bool is_copy(Stamp s) { return (s & kCopy) != 0; }
+bool is_bulk(Stamp write) { return (write & kBulk) != 0; }
 
 // Every access of a kernel goes through these few functions: calls would cost more than what they do.
 #define FINTUNE_INLINE inline __attribute__((always_inline))
@@ -74,6 +75,27 @@ FINTUNE_INLINE bool Detector::ordered(Stamp s, const Fiber& f, bool for_others) 
   return epoch_of(s) < (warp == f.warp->index ? own.synced : own.passed[warp]);
 }
 
+// The same of a write.
+FINTUNE_INLINE bool Detector::write_ordered(Stamp s, const Fiber& f, bool for_others) const {
+  if (!is_bulk(s)) return ordered(s, f, for_others);
+  return block_of(s) == block_ && epoch_of(s) < clocks_[f.warp->index].waited[thread_of(s)];
+}
+
+// A thread's write in this block that has had no fence between the proxies, as far as f's warp knows.
+bool Detector::unfenced(Stamp write, const Fiber& f) const {
+  return block_of(write) == block_ && !is_copy(write) && !is_bulk(write) &&
+         epoch_of(write) >= clocks_[f.warp->index].fenced[thread_of(write) / kLanes];
+}
+
+void Past::join(const Past& other) {
+  const auto join_each = [](auto& mine, const auto& others) {
+    for (size_t i = 0; i < mine.size(); ++i) mine[i] = std::max(mine[i], others[i]);
+  };
+  join_each(passed, other.passed);
+  join_each(fenced, other.fenced);
+  join_each(waited, other.waited);
+}
+
 void Detector::next_epoch(const Fiber& f, int warp) {
   if (++clocks_[warp].epoch >> kEpochBits != 0) executor_.fault(f, "comes to its millionth sync");
 }
@@ -97,25 +119,24 @@ void Detector::fence_proxy(const Fiber& f, int warp) {
 }
 
 void Detector::sync_warps(const Fiber& f, const int* warps, int n) {
-  std::array<uint32_t, kMaxWarps> passed{}, fenced{};
-  for (int i = 0; i < n; ++i) {
-    const Clock& c = clocks_[warps[i]];
-    for (int w = 0; w < kMaxWarps; ++w) {
-      passed[w] = std::max(passed[w], c.passed[w]);
-      fenced[w] = std::max(fenced[w], c.fenced[w]);
-    }
-  }
-  for (int i = 0; i < n; ++i) passed[warps[i]] = clocks_[warps[i]].epoch + 1;
+  Past past;
+  for (int i = 0; i < n; ++i) past.join(clocks_[warps[i]]);
+  for (int i = 0; i < n; ++i) past.passed[warps[i]] = clocks_[warps[i]].epoch + 1;
   uint32_t synced = 0;
   for (int i = 0; i < n; ++i) {
     Clock& c = clocks_[warps[i]];
-    c.passed = passed;
-    c.fenced = fenced;
+    static_cast<Past&>(c) = past;
     next_epoch(f, warps[i]);
     c.synced = c.epoch;
     synced |= 1u << warps[i];
   }
   forget_seen(n * kLanes == executor_.kernel().threads ? 0xFFFFFFFFu : synced);
+}
+
+void Detector::release(const Fiber& f, int warp, Past& into) {
+  into.join(clocks_[warp]);
+  into.passed[warp] = clocks_[warp].epoch + 1;
+  sync_warp(f, warp);
 }
 
 FINTUNE_INLINE Detector::Region Detector::find(const Fiber& f, Access kind, const void* p, size_t bytes,
@@ -191,7 +212,7 @@ FINTUNE_INLINE void Detector::touch(const Fiber& f, Access kind, Cell& cell, con
   const Stamp own = stamp(f);
   if (block_of(cell.write) >= region.first_block) {
     if (cell.write == own && !for_others && kind == Access::Read) return;
-    if (is_copy(cell.write) || !ordered(cell.write, f, for_others)) {
+    if (is_copy(cell.write) || !write_ordered(cell.write, f, for_others)) {
       conflict(f, kind, cell, -1, region, at, site);
     }
   } else if (region.shared && kind == Access::Read) {
@@ -250,10 +271,7 @@ void Detector::read_in_background(const Fiber& f, uintptr_t at, Where where) {
   }
   const Region region{shared_.get(), block_, true};
   for_cells(region, at, 16, [&](Cell& cell, uintptr_t byte) {
-    const bool written = block_of(cell.write) == block_;
-    const int writer = thread_of(cell.write) / kLanes;
-    if (written && !is_copy(cell.write) && ordered(cell.write, f, true) &&
-        epoch_of(cell.write) >= clocks_[f.warp->index].fenced[writer]) {
+    if (unfenced(cell.write, f) && ordered(cell.write, f, true)) {
       executor_.fault(f, "wgmma in ", where, " reads ", Place{region, byte}, ", and thread ",
                       thread_of(cell.write), " writes it in ", line_of(cell.write_site),
                       ", with no fence between the proxies");
@@ -264,6 +282,52 @@ void Detector::read_in_background(const Fiber& f, uintptr_t at, Where where) {
 
 void Detector::hold(uintptr_t at, int more) {
   held_[(at - shared_begin_) / 16] = static_cast<uint16_t>(held_[(at - shared_begin_) / 16] + more);
+}
+
+void Detector::begin_bulk(const Fiber& f, const void* to, Where where, const void* site, int mbarrier,
+                          uint32_t phase) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(to);
+  if (at - shared_begin_ >= shared_bytes_ || at + 16 > shared_begin_ + shared_bytes_) {
+    executor_.fault(f, "the copy in ", where, " writes byte ", static_cast<int64_t>(at - shared_begin_),
+                    " of shared memory, which has ", shared_bytes_);
+  }
+  const Region region{shared_.get(), block_, true};
+  for_cells(region, at, 16, [&](Cell& cell, uintptr_t byte) {
+    if (unfenced(cell.write, f) && ordered(cell.write, f, false)) {
+      executor_.fault(f, "the copy in ", where, " writes ", Place{region, byte}, ", and thread ",
+                      thread_of(cell.write), " writes it in ", line_of(cell.write_site),
+                      ", with no fence between the proxies");
+    }
+  });
+  check(f, Access::Write, to, 16, 16, site);
+  const Stamp own = static_cast<Stamp>(block_) << 32 | static_cast<Stamp>(mbarrier) << (kEpochBits + 2) |
+                    static_cast<Stamp>(phase) << 2 | kBulk;
+  for_cells(region, at, 16, [&](Cell& cell, uintptr_t) { cell.write = own | kCopy; });
+}
+
+void Detector::end_bulk(const void* to) {
+  const Region region{shared_.get(), block_, true};
+  for_cells(region, reinterpret_cast<uintptr_t>(to), 16,
+            [&](Cell& cell, uintptr_t) { cell.write &= ~kCopy; });
+}
+
+void Detector::check_mbarrier(const Fiber& f, uintptr_t at, Stamp made, Where where, bool by_copy) {
+  const Cell& cell = shared_->words[(at - shared_begin_) / 4];
+  const uintptr_t byte = at - shared_begin_;
+  if (cell.write != made) {
+    executor_.fault(f, "comes in ", where, " to the mbarrier at byte ", byte,
+                    " of shared memory, over which a thread has written in ", line_of(cell.write_site));
+  }
+  if (!ordered(made, f, false)) {
+    executor_.fault(f, "race: comes in ", where, " to the mbarrier at byte ", byte,
+                    " of shared memory, and thread ", thread_of(made), " initialises it in ",
+                    line_of(cell.write_site), ", with no sync between");
+  }
+  if (by_copy && unfenced(made, f)) {
+    executor_.fault(f, "the copy in ", where, " tells the mbarrier at byte ", byte,
+                    " of shared memory, and thread ", thread_of(made), " initialises it in ",
+                    line_of(cell.write_site), ", with no fence between the proxies");
+  }
 }
 
 void Detector::begin_copy(const Fiber& f, const void* to, const void* from, const void* site) {
@@ -320,6 +384,10 @@ void Detector::conflict(const Fiber& f, Access kind, const Cell& cell, int reade
                         uintptr_t at, const void* site) {
   const Stamp other = reader < 0 ? cell.write : cell.reads[reader];
   const uint32_t other_site = reader < 0 ? cell.write_site : cell.read_sites[reader];
+  if (reader < 0 && is_bulk(other)) {
+    executor_.fault(f, verb(kind), " ", Place{region, at}, " in ", line_of(site), ", which the copy in ",
+                    line_of(other_site), " writes: it has not waited for its mbarrier");
+  }
   if (is_copy(other)) {
     executor_.fault(f, verb(kind), " ", Place{region, at}, " in ", line_of(site),
                     " while the copy of thread ", thread_of(other), " in ", line_of(other_site),

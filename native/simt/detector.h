@@ -9,6 +9,9 @@
 // since a warp takes part in a sync as a whole. Shuffles, votes and matrix operations order nothing. Threads
 // of different blocks are never ordered.
 //
+// An mbarrier (mbarrier.h) orders what lies before its arrivals before what follows a wait for their phase;
+// the writes of a copy that tells it of its end lie before nothing but such waits.
+//
 // Every word of memory has a cell with its last write and the reads since that are not ordered with each
 // other (Flanagan and Freund 2009, FastTrack), of which it keeps one of an even and one of an odd warp; words
 // that are accessed by bytes have a cell for each byte.
@@ -22,17 +25,19 @@
 
 #include "simt/executor.h"
 #include "simt/source.h"
+#include "simt/traffic.h"
 
 namespace fintune {
 namespace simt {
 
 // Who touched memory when: block (numbered over all launches, from 1), thread, epoch of its warp; whether
 // several lanes of the warp did (reads only, and then the lane says nothing), and whether a copy in the
-// background is still to write there.
+// background is still to write there. Writes of a bulk copy: the number of its mbarrier instead of the
+// thread, and its phase instead of the epoch.
 using Stamp = uint64_t;
 // block 32 bits | warp 5 | lane 5 | epoch 20 | several 1 | copy 1
 constexpr int kEpochBits = 20;
-constexpr Stamp kCopy = 1, kSeveral = 2;
+constexpr Stamp kCopy = 1, kSeveral = 2, kBulk = kSeveral;  // of reads, of writes
 constexpr Stamp kLaneBits = Stamp{kLanes - 1} << (kEpochBits + 2);
 
 constexpr int kReads = 2;
@@ -58,6 +63,15 @@ class Shadow {
 
  private:
   size_t mapped_;
+};
+
+constexpr int kMaxMbarriers = 32;
+// What lies before a warp's present, or before another point that it may be joined from.
+struct Past {
+  std::array<uint32_t, kMaxWarps> passed{};      // epochs of each warp
+  std::array<uint32_t, kMaxWarps> fenced{};      // the same, by way of a fence between the proxies
+  std::array<uint32_t, kMaxMbarriers> waited{};  // phases of each mbarrier, with their copies
+  void join(const Past& other);
 };
 
 class Detector {
@@ -89,6 +103,7 @@ class Detector {
     const uintptr_t own = reinterpret_cast<uintptr_t>(p) - reinterpret_cast<uintptr_t>(f.stack);
     if (own < Stacks::kBytes) return;  // one of its variables
     executor_.step(f);
+    if (executor_.traffic() != nullptr) executor_.traffic()->add(f, kind == Access::Write, p, bytes, site);
     if (kind == Access::Read && bytes == 4 && warp_has_read(f, reinterpret_cast<uintptr_t>(p))) return;
     check(f, kind, p, bytes, alignment, site);
   }
@@ -103,17 +118,30 @@ class Detector {
   void read_in_background(const Fiber& f, uintptr_t at, Where where);
   void hold(uintptr_t at, int more);
 
+  // What a bulk copy reads; 16 bytes that it writes in the background, from its issue to its end. No accesses
+  // of the thread that issues it.
+  void read_bulk(const Fiber& f, const void* from, size_t bytes, const void* site) {
+    check(f, Access::Read, from, bytes, 0, site);
+  }
+  void begin_bulk(const Fiber& f, const void* to, Where where, const void* site, int mbarrier,
+                  uint32_t phase);
+  void end_bulk(const void* to);
+  // The mbarrier at `at`, which the write `made` initialised, is used; by a copy's way where `by_copy`.
+  void check_mbarrier(const Fiber& f, uintptr_t at, Stamp made, Where where, bool by_copy);
+  Stamp last_write(uintptr_t at) const { return shared_->words[(at - shared_begin_) / 4].write; }
+  // Arrival of a warp, which orders its lanes; and a wait, which orders none.
+  void release(const Fiber& f, int warp, Past& into);
+  void acquire(int warp, const Past& from) { clocks_[warp].join(from); }
+
   void sync_warp(const Fiber& f, int warp);
   void sync_warps(const Fiber& f, const int* warps, int n);
   // What lies before it may be read by the other proxy behind it. It orders no lanes with each other.
   void fence_proxy(const Fiber& f, int warp);
 
  private:
-  struct Clock {
-    uint32_t epoch;
-    uint32_t synced;  // the epoch that the last sync began; fences between proxies begin others
-    std::array<uint32_t, kMaxWarps> fenced;  // as `passed`, by way of a fence between the proxies
-    std::array<uint32_t, kMaxWarps> passed;  // epochs of each warp that lie before
+  struct Clock : Past {
+    uint32_t epoch = 0;
+    uint32_t synced = 0;  // the epoch that the last sync began; fences between proxies begin others
   };
   // The commonest case, quickly: a word of shared memory that several lanes of the warp have read in its
   // present epoch, so that one more says nothing new.
@@ -137,6 +165,8 @@ class Detector {
   Stamp stamp(const Fiber& f) const { return stamp(f.thread); }
   void forget_seen(uint32_t warps);
   bool ordered(Stamp s, const Fiber& f, bool for_others) const;
+  bool write_ordered(Stamp s, const Fiber& f, bool for_others) const;
+  bool unfenced(Stamp write, const Fiber& f) const;
 
   Executor& executor_;
   std::array<Clock, kMaxWarps> clocks_{};

@@ -47,6 +47,13 @@ std::vector<SiteInfo> site_infos() {
   return infos;
 }
 
+void count_traffic(bool on) { simt_device().executor().count_traffic(on); }
+
+std::vector<KernelTraffic> traffic(bool lines) {
+  const Traffic* const counted = simt_device().executor().traffic();
+  return counted == nullptr ? std::vector<KernelTraffic>() : counted->report(lines);
+}
+
 int64_t launches() { return simt_device().launches(); }
 
 int64_t work() { return simt_device().executor().work(); }

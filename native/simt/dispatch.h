@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/backend.h"
+#include "simt/traffic.h"
 
 namespace fintune {
 namespace simt {
@@ -33,8 +34,8 @@ void set_async_mode(const std::string& mode);
 struct SiteInfo {
   std::string file;
   int line;
-  // "barrier", "named barrier", "warp sync", "async wait", "swizzle", "warpgroup fence", "warpgroup wait" or
-  // "proxy fence"
+  // "barrier", "named barrier", "warp sync", "async wait", "swizzle", "warpgroup fence", "warpgroup wait",
+  // "proxy fence", "mbarrier arrive", "mbarrier announce" or "mbarrier wait"
   std::string kind;
   bool enabled;
   int64_t visits;  // by threads, since the process began
@@ -43,6 +44,20 @@ struct SiteInfo {
 std::vector<SiteInfo> site_infos();
 void set_site(const std::string& file, int line, bool enabled);
 void enable_all_sites();
+
+// A library that makes large products, as cuBLASLt would; off at first.
+void set_gemm_library(bool on);
+// What it has made since it was last switched on or off.
+struct LibraryProduct {
+  int64_t m, n, k;
+  bool accumulate, bias;
+};
+std::vector<LibraryProduct> library_products();
+
+// Counts what kernels move from now on, afresh, or no longer.
+void count_traffic(bool on);
+// What was counted so far; nothing where counting is off. `lines`: by line of the source too.
+std::vector<KernelTraffic> traffic(bool lines);
 
 // Since the process began: kernels started; memory accesses and meetings of threads.
 int64_t launches();

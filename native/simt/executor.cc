@@ -6,7 +6,9 @@
 
 #include "core/error.h"
 #include "simt/detector.h"
+#include "simt/mbarrier.h"
 #include "simt/sites.h"
+#include "simt/traffic.h"
 #include "simt/warpgroup.h"
 
 namespace fintune {
@@ -18,10 +20,10 @@ constexpr uint32_t kPoison = 0x7FA17FA1u;
 constexpr size_t kSharedAlignment = 128;
 
 const char* meeting_name(Meeting m) {
-  static const char* const names[] = {"nothing",      "a shuffle",    "a ballot",         "ldmatrix",
-                                      "mma",          "a warp sync",  "a barrier",        "a named barrier",
-                                      "wgmma.fence",  "wgmma.commit", "a wait for wgmma", "wgmma",
-                                      "a proxy fence"};
+  static const char* const names[] = {"nothing",       "a shuffle",    "a ballot",         "ldmatrix",
+                                      "mma",           "a warp sync",  "a barrier",        "a named barrier",
+                                      "wgmma.fence",   "wgmma.commit", "a wait for wgmma", "wgmma",
+                                      "a proxy fence", "an arrival",   "an mbarrier",      "setmaxnreg"};
   return names[static_cast<int>(m)];
 }
 
@@ -41,6 +43,7 @@ std::ostream& operator<<(std::ostream& out, Where where) {
 Executor::Executor() : fibers_(kLanes * kMaxWarps), warps_(kMaxWarps) {
   detector_ = std::make_unique<Detector>(*this);
   warpgroups_ = std::make_unique<Warpgroups>(*this);
+  mbarriers_ = std::make_unique<Mbarriers>(*this);
   stacks_ = std::make_unique<Stacks>(kLanes * kMaxWarps);
   for (int i = 0; i < kLanes * kMaxWarps; ++i) {
     fibers_[i].stack = stacks_->low(i);
@@ -54,6 +57,8 @@ Executor::Executor() : fibers_(kLanes * kMaxWarps), warps_(kMaxWarps) {
 }
 
 Executor::~Executor() = default;
+
+void Executor::count_traffic(bool on) { traffic_ = on ? std::make_unique<Traffic>(*this) : nullptr; }
 
 void Executor::run(const KernelRun& run) {
   random_ = Random(draws_.next());
@@ -77,10 +82,12 @@ void Executor::run(const KernelRun& run) {
   for (int64_t i = 0; i < blocks; ++i) order[i] = i;
   for (int64_t i = blocks - 1; i > 0; --i) std::swap(order[i], order[random_.next() % (i + 1)]);
   detector_->begin_launch();
+  if (traffic_) traffic_->begin_launch();
   for (int64_t index : order) {
     run_block(index);
     if (!fault_.empty()) throw Error(ErrorCode::Internal, fault_);
   }
+  if (traffic_) traffic_->end_launch();
 }
 
 void Executor::run_block(int64_t index) {
@@ -90,6 +97,7 @@ void Executor::run_block(int64_t index) {
   for (size_t i = 0; i + 4 <= run_->shared_bytes; i += 4) std::memcpy(shared_ + i, &kPoison, 4);
   detector_->begin_block(shared_, run_->shared_bytes);
   warpgroups_->begin_block();
+  mbarriers_->begin_block();
   live_warps_ = run_->threads / kLanes;
   for (int t = 0; t < run_->threads; ++t) {
     Fiber& f = fibers_[t];
@@ -169,11 +177,15 @@ void Executor::next(Fiber& f) {
 }
 
 Context& Executor::end_of_segment(Warp& w) {
+  if (traffic_) traffic_->end_segment();
   int done = 0;
   for (int i = 0; i < kLanes; ++i) done += w.lanes[i].done;
   if (done == kLanes) {
     w.state = Warp::State::Done;
-    if (--live_warps_ == 0) return main_;
+    if (--live_warps_ == 0) {
+      mbarriers_->end_block(w.lanes[0]);
+      return main_;
+    }
   } else {
     if (done > 0) {
       int gone = 0, waits = 0;
@@ -189,6 +201,7 @@ Context& Executor::end_of_segment(Warp& w) {
   if (async_mode == AsyncMode::Random) {
     land_one_at_random();
     warpgroups_->run_one_at_random();
+    mbarriers_->run_one_at_random();
   }
   return draw_warp(&w);
 }
@@ -197,10 +210,8 @@ Context& Executor::draw_warp(Warp* last) {
   Warp* w = last;
   if (w == nullptr || w->state != Warp::State::Runnable || random_.below(16) >= stickiness_) {
     Warp* runnable[kMaxWarps];
-    int n = 0;
-    for (int i = 0; i < run_->threads / kLanes; ++i) {
-      if (warps_[i].state == Warp::State::Runnable) runnable[n++] = &warps_[i];
-    }
+    int n = runnable_warps(runnable);
+    while (n == 0 && mbarriers_->end_one()) n = runnable_warps(runnable);
     if (n == 0) fault(last->lanes[0], "no warp can go on: ", waiting_list());
     w = runnable[random_.below(n)];
   }
@@ -210,6 +221,14 @@ Context& Executor::draw_warp(Warp* last) {
   w->position = 0;
   current_fiber = &w->lane_in_order(0);
   return current_fiber->context;
+}
+
+int Executor::runnable_warps(Warp** runnable) {
+  int n = 0;
+  for (int i = 0; i < run_->threads / kLanes; ++i) {
+    if (warps_[i].state == Warp::State::Runnable) runnable[n++] = &warps_[i];
+  }
+  return n;
 }
 
 std::string Executor::waiting_list() const {
@@ -224,6 +243,7 @@ std::string Executor::waiting_list() const {
     const Request& r = w.lanes[0].request;
     text << " waits at " << meeting_name(r.meeting);
     if (r.meeting == Meeting::NamedBarrier) text << " " << r.kind << " of " << r.count << " threads";
+    if (r.meeting == Meeting::MbarrierWait) mbarriers_->describe_wait(text, w);
     text << " in " << r.where;
   }
   return text.str();
@@ -261,6 +281,7 @@ void Executor::perform(Warp& w) {
       for (int i = 0; i < 8 * first.count; ++i) {
         detector_->read_row(w.lanes[i], w.lanes[i].request.row, w.lanes[i].request.site);
       }
+      if (traffic_) traffic_->add_matrices(w, first.count);
       load_matrices(w.lanes);
       break;
     case Meeting::MultiplyAccumulate:
@@ -290,6 +311,15 @@ void Executor::perform(Warp& w) {
       break;
     case Meeting::ProxyFence:
       detector_->fence_proxy(w.lanes[0], w.index);
+      break;
+    case Meeting::MbarrierArrive:
+      mbarriers_->arrive(w);
+      break;
+    case Meeting::MbarrierWait:
+      mbarriers_->wait(w);
+      break;
+    case Meeting::SetRegisters:
+      mbarriers_->set_registers(w);
       break;
     case Meeting::None:
       break;

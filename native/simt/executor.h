@@ -52,7 +52,10 @@ enum class Meeting : uint8_t {
   WarpgroupCommit,
   WarpgroupWait,
   WarpgroupProduct,
-  ProxyFence
+  ProxyFence,
+  MbarrierArrive,
+  MbarrierWait,
+  SetRegisters
 };
 
 // What a lane brings to a meeting.
@@ -60,7 +63,7 @@ struct Request {
   Meeting meeting = Meeting::None;
   Where where{};
   // Must be equal in all lanes: which exchange, which tile, how many matrices and whether transposed; id and
-  // number of threads of a barrier.
+  // number of threads of a barrier; an mbarrier's byte in shared memory, and bytes or parity.
   int kind = 0, count = 0;
   int operand = 0;     // of an exchange
   uint64_t value = 0;  // in and out
@@ -84,6 +87,8 @@ struct AsyncCopy {
 };
 
 class Detector;
+class Traffic;
+class Mbarriers;
 class Warpgroups;
 struct Warp;
 
@@ -130,9 +135,14 @@ class Executor {
   void copy_async(void* to, const void* from, bool valid, Where where, const void* site);
   void wait_async(int groups, Where where);
 
+  // Counts what kernels move from now on (traffic.h), afresh, or no longer.
+  void count_traffic(bool on);
+  Traffic* traffic() const { return traffic_.get(); }  // null where nothing is counted
+
   // Accesses and meetings since the process began: the work that was done.
   int64_t work() const { return work_ + steps_; }
   Detector& detector() { return *detector_; }
+  Mbarriers& mbarriers() { return *mbarriers_; }
   Random& random() { return random_; }
   // Counts accesses and meetings, so that a kernel that never ends does.
   void step(const Fiber& f) {
@@ -168,6 +178,7 @@ class Executor {
   void next(Fiber& f);
   Context& end_of_segment(Warp& w);
   Context& draw_warp(Warp* last);
+  int runnable_warps(Warp** runnable);
   void check_meeting(const Warp& w);
   void perform(Warp& w);
   void perform_exchange(Warp& w);
@@ -185,6 +196,8 @@ class Executor {
   Random random_;  // of this launch
   std::unique_ptr<Detector> detector_;
   std::unique_ptr<Warpgroups> warpgroups_;
+  std::unique_ptr<Traffic> traffic_;
+  std::unique_ptr<Mbarriers> mbarriers_;
   int64_t steps_ = 0;  // of this launch
   int64_t work_ = 0;   // of those before
 

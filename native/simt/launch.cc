@@ -1,7 +1,6 @@
 // The host side of cuda/launch.h in test builds.
 #include "cuda/launch.h"
 
-#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -19,11 +18,16 @@ simt::SimtDevice& device_of(const Exec& exec) {
   return *device;
 }
 
+// As aligned as any kernel's parameters are.
+struct alignas(64) Piece {
+  char bytes[64];
+};
+
 // The arguments, for kernels that are run again when the launch is gone.
-std::shared_ptr<std::vector<std::vector<max_align_t>>> copies_of(const Launch& launch) {
-  auto copies = std::make_shared<std::vector<std::vector<max_align_t>>>();
+std::shared_ptr<std::vector<std::vector<Piece>>> copies_of(const Launch& launch) {
+  auto copies = std::make_shared<std::vector<std::vector<Piece>>>();
   for (int i = 0; launch.sizes[i] != 0; ++i) {
-    copies->emplace_back(launch.sizes[i] / sizeof(max_align_t) + 1);
+    copies->emplace_back(launch.sizes[i] / sizeof(Piece) + 1);
     std::memcpy(copies->back().data(), launch.arguments[i], launch.sizes[i]);
   }
   return copies;
@@ -43,7 +47,7 @@ void launch_kernel(Exec& exec, const Launch& launch) {
   if (!device.recording()) return;
   run.body = [kept = copies_of(launch), call = launch.call, kernel = launch.kernel]() mutable {
     std::vector<void*> arguments;
-    for (std::vector<max_align_t>& argument : *kept) arguments.push_back(argument.data());
+    for (std::vector<Piece>& argument : *kept) arguments.push_back(argument.data());
     arguments.push_back(nullptr);
     call(kernel, arguments.data());
   };

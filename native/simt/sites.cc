@@ -26,8 +26,9 @@ Registry& registry() {
 }  // namespace
 
 const char* site_kind_name(SiteKind kind) {
-  static const char* const names[] = {"barrier", "named barrier",   "warp sync",      "async wait",
-                                      "swizzle", "warpgroup fence", "warpgroup wait", "proxy fence"};
+  static const char* const names[] = {"barrier",         "named barrier",     "warp sync",      "async wait",
+                                      "swizzle",         "warpgroup fence",   "warpgroup wait", "proxy fence",
+                                      "mbarrier arrive", "mbarrier announce", "mbarrier wait"};
   return names[static_cast<int>(kind)];
 }
 

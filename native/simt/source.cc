@@ -23,7 +23,12 @@ Dl_info own_library() {
   return info;
 }
 
-// The innermost line of the inlined calls at an offset that is a kernel's own, not of gpu.h or its bodies.
+// Of gpu.h and its neighbours, and of their bodies.
+bool is_door(const std::string& file) {
+  return file == "gpu.h" || file == "simt.h" || file == "wgmma.h" || file == "tma.h";
+}
+
+// The innermost line of the inlined calls at an offset that is a kernel's own.
 std::string look_up(uint32_t offset) {
   char command[4096];
   std::snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%x 2>/dev/null", own_library().dli_fname,
@@ -35,8 +40,8 @@ std::string look_up(uint32_t offset) {
       std::string text = base_name(line);
       text = text.substr(0, text.find_first_of(" \n"));
       const std::string file = text.substr(0, text.find(':'));
-      if (text.find('?') == std::string::npos && (found.empty() || found == "gpu.h" || found == "simt.h")) {
-        found = file == "gpu.h" || file == "simt.h" ? file : text;
+      if (text.find('?') == std::string::npos && (found.empty() || is_door(found))) {
+        found = is_door(file) ? file : text;
       }
     }
     pclose(out);

@@ -6,6 +6,7 @@
 namespace fintune {
 
 void Recordings::run(Device& device, const Key& key, const std::function<void()>& work) {
+  if (refused_) return work();
   const auto found =
       std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
   if (found == entries_.end()) {
@@ -27,6 +28,7 @@ void Recordings::run(Device& device, const Key& key, const std::function<void()>
     if (other.recording != nullptr && ++kept >= kKept) other.recording = nullptr;
   }
   entry.recording = device.record(work);
+  refused_ = entry.recording == nullptr;
 }
 
 }  // namespace fintune

@@ -40,9 +40,10 @@ class Recordings {
   static constexpr size_t kKept = 4, kRemembered = 64;
   struct Entry {
     Key key;
-    std::unique_ptr<Recording> recording;  // null: seen once, or the device records nothing
+    std::unique_ptr<Recording> recording;  // null: seen once, or let go
   };
   std::list<Entry> entries_;  // the last used first
+  bool refused_ = false;  // the device records nothing
   int64_t replayed_ = 0;
 };
 

@@ -215,18 +215,19 @@ export const opTable = [
 		plain: (s, x, r, operand) => plain.attention(x.q, x.k, x.v, withScale(s), r, operand),
 		results: { y: { act: true }, lse: {} },
 	})),
-	{
-		name: "attention_backward",
+	...[false, true].map((hopper) => ({
+		name: hopper ? "attention_backward_hopper" : "attention_backward",
+		hopper,
 		shapes: attentionShapes,
 		real: realAttention,
 		inputs: attentionInputs,
-		run: (door, s, x) => attentionRun(door, s, x, true),
+		run: (door, s, x) => door.kernels.withHopper(hopper, () => attentionRun(door, s, x, true)),
 		plain(s, x, r, operand, store) {
 			const { y, lse } = plain.attention(x.q, x.k, x.v, withScale(s), r, operand);
 			return plain.attentionBackward(x.q, x.k, x.v, y.map(store), lse, x.dy, withScale(s), r, operand);
 		},
 		results: { dq: { act: true, unit: 2 }, dk: { act: true, unit: 2 }, dv: { act: true, unit: 2 } },
-	},
+	})),
 	{
 		name: "attention_decode",
 		shapes: [

@@ -6,7 +6,13 @@ import type { NativeDevice } from "../engine/binding.js";
 import { FintuneError, nearestName } from "../errors.js";
 import { isModelShape, modelShape, modelShapeNames, unknownShape } from "./model_shapes.js";
 import { type BenchBatch, type OpBench, type OpShape, parseShape } from "./op.js";
-import { attentionBackward, attentionDecode, attentionForward, attentionForwardHopper } from "./ops/attention.js";
+import {
+	attentionBackward,
+	attentionBackwardHopper,
+	attentionDecode,
+	attentionForward,
+	attentionForwardHopper,
+} from "./ops/attention.js";
 import { embeddingBackward, embeddingForward } from "./ops/embedding.js";
 import { linearBackward, linearForward } from "./ops/linear.js";
 import { linearLogprobBackward, linearLogprobForward } from "./ops/linear_logprob.js";
@@ -47,9 +53,14 @@ export const opBenches: readonly OpBench[] = [
 	sampleDraw,
 ];
 
-/** Those of a device: an sm_90 has a second kernel of attention's forward pass beside the chosen one. */
+const onWarpgroups = new Map([
+	[attentionForward, attentionForwardHopper],
+	[attentionBackward, attentionBackwardHopper],
+]);
+
+/** Those of a device: an sm_90 has second kernels of attention beside the chosen ones. */
 export const benchesOf = ({ hopper }: Pick<NativeDevice, "hopper">): readonly OpBench[] =>
-	hopper ? opBenches.flatMap((bench) => (bench === attentionForward ? [bench, attentionForwardHopper] : bench)) : opBenches;
+	hopper ? opBenches.flatMap((bench) => [bench, onWarpgroups.get(bench) ?? []].flat()) : opBenches;
 
 /** One op at one shape. */
 export interface OpCase {

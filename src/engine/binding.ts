@@ -273,7 +273,7 @@ export interface NativeDevice {
 	bf16: boolean;
 	/** GPUs: what makes dense products, "cuBLASLt 13.0.2 (file)", or "own" where that is absent. */
 	gemm?: string;
-	/** Attention's forward pass may go to warpgroups there (FINTUNE_HOPPER). */
+	/** Attention may go to warpgroups there (FINTUNE_HOPPER). */
 	hopper?: true;
 }
 
@@ -447,6 +447,38 @@ export interface NativeSite {
 	visits: number;
 }
 
+/** Wavefronts of shared memory or sectors of global memory: those that accesses took, and the fewest for their bytes. */
+export interface NativeCost {
+	taken: number;
+	least: number;
+}
+
+/** What the launches of a kernel moved; native/simt/traffic.h has the model. */
+export interface NativeTraffic {
+	kernel: string;
+	launches: number;
+	/** Wavefronts of 128 bytes. */
+	shared: NativeCost;
+	/** Sectors of 32 bytes. */
+	global: NativeCost;
+	/** Of global memory: asked for by warps, and those of each launch that are different ones. */
+	bytesRead: number;
+	bytesWritten: number;
+	differentRead: number;
+	differentWritten: number;
+	/** Where more was taken than the fewest, the worst first. */
+	lines: (NativeCost & { line: string; memory: "shared" | "global"; access: "read" | "write" })[];
+}
+
+/** A product C [m, n] over k that a library was asked for. */
+export interface NativeLibraryProduct {
+	m: number;
+	n: number;
+	k: number;
+	accumulate: boolean;
+	bias: boolean;
+}
+
 /** Section: the SIMT executor, which runs CUDA kernels on the host. */
 export interface NativeSimt {
 	/** 75, 80, 86, 89, 90, 100 or 120; 80 at first. */
@@ -461,6 +493,14 @@ export interface NativeSimt {
 	sites(): NativeSite[];
 	setSite(file: string, line: number, enabled: boolean): void;
 	enableAllSites(): void;
+	/** A library that makes large products, as cuBLASLt would; off at first. */
+	setGemmLibrary(on: boolean): void;
+	/** What it has made since it was last switched on or off. */
+	libraryProducts(): NativeLibraryProduct[];
+	/** Counts what kernels move from now on, afresh, or no longer. */
+	countTraffic(on: boolean): void;
+	/** What was counted, by kernel; by source line too where asked for. */
+	traffic(lines: boolean): NativeTraffic[];
 	/** Kernels started since the process began. */
 	launches(): number;
 	/** Memory accesses and meetings of their threads: what they cost. */

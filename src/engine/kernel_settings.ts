@@ -3,7 +3,7 @@
  * executor of test builds.
  * @module
  */
-import type { NativeBinding, NativeSite } from "./binding.js";
+import type { NativeBinding, NativeLibraryProduct, NativeSite, NativeTraffic } from "./binding.js";
 import { nativeCall } from "./job.js";
 import { loadNative } from "./native.js";
 
@@ -65,12 +65,18 @@ export interface Simt {
 	enableAll(): void;
 	/** All as at first: seed 0, random copies, capability 80, memory without limit, all sites enabled. */
 	reset(): void;
+	/** What kernels move while `run` runs: wavefronts, sectors and bytes, by kernel. `lines`: by source line too. */
+	trafficOf(run: () => void, lines?: boolean): SimtTraffic[];
+	/** What a library of products, as cuBLASLt is one, is asked for while `run` runs. */
+	libraryProductsOf<T>(run: () => Promise<T> | T): Promise<{ result: T; products: LibraryProduct[] }>;
 	/** Kernels started so far. */
 	launches(): number;
 	/** Memory accesses and meetings of their threads so far: what they cost. */
 	work(): number;
 }
 export type SimtSite = NativeSite;
+export type SimtTraffic = NativeTraffic;
+export type LibraryProduct = NativeLibraryProduct;
 
 /** undefined but in test builds. */
 export function simt(): Simt | undefined {
@@ -90,6 +96,24 @@ export function simt(): Simt | undefined {
 			k.setCapability(80);
 			k.setMemory(0);
 			k.enableAllSites();
+		},
+		trafficOf(run, lines = false) {
+			k.countTraffic(true);
+			try {
+				run();
+				return k.traffic(lines);
+			} finally {
+				k.countTraffic(false);
+			}
+		},
+		async libraryProductsOf(run) {
+			k.setGemmLibrary(true);
+			try {
+				const result = await run();
+				return { result, products: k.libraryProducts() };
+			} finally {
+				k.setGemmLibrary(false);
+			}
 		},
 		launches: () => k.launches(),
 		work: () => k.work(),

@@ -10,7 +10,7 @@
 import type { NativePreferenceLoss, NativeTensor } from "./binding.js";
 import { call, kernelSettings, type Simt, simt } from "./kernel_settings.js";
 
-export type { Simt, SimtSite } from "./kernel_settings.js";
+export type { Simt, SimtSite, SimtTraffic } from "./kernel_settings.js";
 
 export type Tensor = NativeTensor;
 export type TensorDtype = NativeTensor["dtype"];
@@ -235,6 +235,8 @@ export interface LoraDropoutOptions {
 export interface LoraLinearOptions {
 	/** [OUT] f32 */
 	bias?: Tensor;
+	/** The same numbers in the weight's type of 16 bits, which a library can add. */
+	exactBias?: Tensor;
 	/** A stack; the last one is the trained one. */
 	adapters?: readonly LoraFactors[];
 	/** On the input of the last adapter. */

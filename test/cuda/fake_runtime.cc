@@ -31,8 +31,20 @@ struct State {
   size_t done = 0;
   std::map<void*, size_t> blocks;
   int limits = 0;
+  fake::TensorMapCall tensor_map{};
 };
 State state;
+
+CUresult encode(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, void* address,
+                const cuuint64_t* size, const cuuint64_t* stride, const cuuint32_t* box,
+                const cuuint32_t* step, CUtensorMapInterleave, CUtensorMapSwizzle swizzle,
+                CUtensorMapL2promotion, CUtensorMapFloatOOBfill fill) {
+  if (rank != 2 || reinterpret_cast<uintptr_t>(address) % 16 != 0) return CUDA_ERROR_INVALID_VALUE;
+  state.tensor_map = {type,    address, {size[0], size[1]}, stride[0], {box[0], box[1]}, {step[0], step[1]},
+                      swizzle, fill};
+  std::memset(map, 0x5A, sizeof *map);
+  return CUDA_SUCCESS;
+}
 
 // What every call does first: the context's error, or the one that the test wants.
 cudaError_t enter(const char* function) {
@@ -87,6 +99,7 @@ size_t allocated() {
   return sum;
 }
 int limits_raised() { return state.limits; }
+TensorMapCall tensor_map_call() { return state.tensor_map; }
 
 }  // namespace fake
 
@@ -255,6 +268,22 @@ cudaError_t cudaLaunchKernel(const void* kernel, dim3, dim3, void** arguments, s
   ENTER();
   int* const target = *static_cast<int**>(arguments[0]);
   queue([=] { reinterpret_cast<void (*)(int*)>(const_cast<void*>(kernel))(target); });
+  return cudaSuccess;
+}
+
+#if CUDART_VERSION >= 12050
+#define ENTRY_POINT cudaGetDriverEntryPointByVersion
+cudaError_t ENTRY_POINT(const char* symbol, void** function, unsigned int, unsigned long long,
+                        cudaDriverEntryPointQueryResult* found) {
+#else
+#define ENTRY_POINT cudaGetDriverEntryPoint
+cudaError_t ENTRY_POINT(const char* symbol, void** function, unsigned long long,
+                        cudaDriverEntryPointQueryResult* found) {
+#endif
+  ENTER();
+  const bool there = state.machine.driver >= 12000 && std::strcmp(symbol, "cuTensorMapEncodeTiled") == 0;
+  *found = there ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  *function = there ? reinterpret_cast<void*>(encode) : nullptr;
   return cudaSuccess;
 }
 

@@ -2,6 +2,7 @@
 // queued work is done as late as CUDA allows, so that memory which is reused too early shows.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
@@ -31,5 +32,17 @@ void queue_fault(cudaError_t error);
 size_t queued();      // pieces of work that are not done yet
 size_t allocated();   // bytes of the GPU's memory
 int limits_raised();  // calls of cudaFuncSetAttribute
+
+// What the driver was asked for last: a tensor map of two dimensions. Refused where the address is no
+// multiple of 16.
+struct TensorMapCall {
+  CUtensorMapDataType type;
+  const void* address;
+  cuuint64_t size[2], stride;
+  cuuint32_t box[2], step[2];
+  CUtensorMapSwizzle swizzle;
+  CUtensorMapFloatOOBfill fill;
+};
+TensorMapCall tensor_map_call();
 
 }  // namespace fake

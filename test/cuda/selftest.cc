@@ -13,6 +13,7 @@
 #include "cuda/errors.h"
 #include "cuda/gemm_library.h"
 #include "cuda/ops.h"
+#include "cuda/tensor_map.h"
 #include "fake_runtime.h"
 
 // Kernels are not part of this program.
@@ -408,7 +409,7 @@ void library_refused() {
   expect(cuda::has_gemm_library(exec), "the library is not used");
   const cuda::DenseProduct p{cuda::Layout::NT, DType::BF16, DType::F32, 8, 8,    8, nullptr, 8,
                              nullptr,          8,           nullptr,    8, false};
-  expect(!cuda::library_gemm(exec, p), "a library that does not open has multiplied");
+  expect(!cuda::library_gemm(exec, p, cuda::Refusal::Counted), "a library that does not open has multiplied");
   expect(!cuda::has_gemm_library(exec), "the library is asked again");
   const cuda::Products products = cuda::products();
   expect(products.library.empty() && products.reason.find("does not work on cuda:0") != std::string::npos,
@@ -431,14 +432,19 @@ void library_counted() {
   };
   expect(cuda::has_gemm_library(exec), "the library is not used");
   const int64_t before = d.launches();
-  expect(cuda::library_gemm(exec, product(40)) && cuda::library_gemm(exec, product(32)), "not multiplied");
+  expect(cuda::library_gemm(exec, product(40), cuda::Refusal::Counted) &&
+             cuda::library_gemm(exec, product(32), cuda::Refusal::Counted),
+         "not multiplied");
   expect(d.launches() == before + 2, "the library's kernels are not counted");
   cuda::Products products = cuda::products();
   expect(products.by_library == 2 && products.by_own == 0 && products.first_own.empty(), "not counted");
   // The fake proposes nothing for 8 columns, and does not do what it proposed for 16.
-  expect(!cuda::library_gemm(exec, product(8)) && !cuda::library_gemm(exec, product(16)), "offered");
+  expect(!cuda::library_gemm(exec, product(8), cuda::Refusal::Counted) &&
+             !cuda::library_gemm(exec, product(16), cuda::Refusal::Counted),
+         "offered");
+  expect(!cuda::library_gemm(exec, product(8), cuda::Refusal::Tolerated), "offered");
   exec.dry = true;
-  cuda::library_gemm(exec, product(8));
+  cuda::library_gemm(exec, product(8), cuda::Refusal::Counted);
   products = cuda::products();
   expect(products.library.find("cuBLASLt 13.1.2") == 0, products.reason);
   expect(products.by_library == 2 && products.by_own == 2, "what is not offered is not counted");
@@ -464,6 +470,43 @@ void library_chosen_wrongly() {
   expect(cuda::products().reason == "FINTUNE_GEMM=own", cuda::products().reason);
 }
 
+void tensor_maps() {
+  Exec exec;
+  exec.device = &open();
+  expect(cuda::has_tensor_maps(), "the driver has the function");
+  alignas(16) char memory[32];
+  const cuda::TensorMap map = cuda::tensor_map(exec, {memory, 1000, 896, 1152}, 32);
+  expect(map.words[0] == 0x5A5A5A5A5A5A5A5A && map.words[15] == map.words[0], "the map is the driver's");
+  const fake::TensorMapCall call = fake::tensor_map_call();
+  expect(call.type == CU_TENSOR_MAP_DATA_TYPE_UINT16 && call.address == memory, "its elements");
+  expect(call.size[0] == 896 && call.size[1] == 1000 && call.stride == 2304,
+         "columns, rows and bytes of a row");
+  expect(call.box[0] == 64 && call.box[1] == 32 && call.step[0] == 1 && call.step[1] == 1, "its boxes");
+  expect(call.swizzle == CU_TENSOR_MAP_SWIZZLE_128B, "its swizzle");
+  expect(call.fill == CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE, "zeros beyond the matrix");
+  expect_error(ErrorCode::Device,
+               {"cuda:0: the driver makes no tensor map of [1000, 896]", "of 1152: error 1"}, [&] {
+                 cuda::tensor_map(exec, {memory + 2, 1000, 896, 1152}, 32);
+               });
+  exec.dry = true;
+  expect(cuda::tensor_map(exec, {nullptr, 1000, 896, 1152}, 32).words[0] == 0, "nothing is made in dry runs");
+}
+
+void no_tensor_maps() {
+  open();
+  fake::fail_next(CUDART_VERSION >= 12050 ? "cudaGetDriverEntryPointByVersion" : "cudaGetDriverEntryPoint",
+                  cudaErrorInvalidValue);
+  expect(!cuda::has_tensor_maps(), "the driver has no such function");
+  expect(cudaGetLastError() == cudaSuccess, "the error is forgotten");
+}
+
+void tensor_maps_unknown() {
+  fake::Machine machine = kOne;
+  machine.driver = 11080;
+  fake::set_machine(machine);
+  expect(!cuda::has_tensor_maps(), "the driver is too old for such a function");
+}
+
 struct Case {
   const char* name;
   void (*run)();
@@ -481,6 +524,9 @@ constexpr Case kCases[] = {
     {"what is recorded is done again by one call", recorded},
     {"the time in which a GPU has work is metered", busy_metered},
     {"what is read back is waited for later", read_back},
+    {"tensor maps are asked of the driver", tensor_maps},
+    {"a driver that refuses the function of tensor maps", no_tensor_maps},
+    {"a driver without the function of tensor maps", tensor_maps_unknown},
     {"cuBLASLt that does not open on a GPU is passed over", library_refused},
     {"products that cuBLASLt makes are counted, and those that it does not offer", library_counted},
     {"cuBLASLt of another major version is passed over", library_of_another_version},

@@ -2,12 +2,14 @@
  * Which addon is loaded, on machines that are not this one.
  * @module
  */
+import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { constants as osConstants, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type AddonSurroundings, addonCandidates } from "../../src/engine/addon_table.js";
 import { describeDriver, driverVersion, findCublasLt, findDriver } from "../../src/engine/driver.js";
+import { addonOutcomes } from "../../src/engine/native.js";
 
 const root = "/app";
 const cpu = "/app/prebuilds/linux-x64/fintune.node-napi.glibc.node";
@@ -118,4 +120,13 @@ describe("signs of a driver", () => {
 		);
 		expect(driverVersion("something else")).toBeUndefined();
 	});
+});
+
+// Some systems bind all symbols of a library when they load it (musl, hardened ones).
+it.runIf(process.platform === "linux")("the addon lacks no symbol, though most are bound when they are first called", () => {
+	const loaded = addonOutcomes().find(({ state }) => state === "loaded");
+	const program = `process.dlopen({exports: {}}, ${JSON.stringify(loaded?.file)}, ${osConstants.dlopen.RTLD_NOW})`;
+	const { status, stderr } = spawnSync(process.execPath, ["-e", program], { encoding: "utf8" });
+	expect(stderr).toBe("");
+	expect(status).toBe(0);
 });

@@ -86,7 +86,12 @@ function run(c: Case, v: ReturnType<typeof values>, beside: boolean) {
 		...(c.dropout ? { dropout: { p: c.dropout, seed: 3, step: 1, site: 2 } } : {}),
 	};
 	const y = kernels.tensor([rows, outputs], undefined, { dtype });
-	kernels.loraLinear(x, weight, { ...options, xRoom: behind, y, u, bias: kernels.tensor([outputs], Float32Array.from(v.bias)) });
+	const bias = kernels.tensor([outputs], Float32Array.from(v.bias));
+	const exactBias = kernels.convert(
+		kernels.tensor([1, outputs], Float32Array.from(v.bias)),
+		kernels.tensor([1, outputs], undefined, { dtype }),
+	);
+	kernels.loraLinear(x, weight, { ...options, xRoom: behind, y, u, bias, exactBias });
 	const [da, db] = [kernels.tensor([rank, inputs]), kernels.tensor([outputs, rank])];
 	const dx = kernels.tensor([rows, inputs], undefined, { dtype });
 	kernels.loraLinearBackward(dy, x, weight, { ...options, dyRoom: behind, da, db, dx, ...(kept === "again" ? {} : { u }) });
@@ -223,5 +228,79 @@ describe.skipIf(!kernels.simt)("a linear with its adapters beside the weight", (
 		const u = kernels.tensor([2, 8], undefined, { dtype: "bf16" });
 		expect(() => call([-1], { u })).toThrow("u is bf16, expected f32");
 		expect(() => call([0], { u, rowwise: true })).toThrow("u of few rows is f32, found bf16");
+	});
+});
+
+describe.skipIf(!kernels.simt)("a linear whose products a library makes", () => {
+	const simt = kernels.simt as NonNullable<typeof kernels.simt>;
+	beforeEach(() => kernels.setDevice("simt"));
+	afterEach(() => kernels.setDevice("cpu"));
+
+	// Whole numbers, whose sums are exact in any order.
+	const c: Case = { rows: 9, inputs: 512, outputs: 528, ranks: [64] };
+	const all = { ...c, ranks: [64, 72] };
+	const rest = { accumulate: false, bias: false };
+
+	it("asks for one product a direction, and for u and du", async () => {
+		const v = values(c, 3, true);
+		const own = floats(run(c, v, true));
+		const { result, products } = await simt.libraryProductsOf(() => floats(run(c, v, true)));
+		result.forEach((found, i) => {
+			expect(bitsEqual(found, own[i] as Float32Array), names[i]).toBe(true);
+		});
+		expect(products).toEqual([
+			{ m: 9, n: 64, k: 512, ...rest },
+			{ m: 9, n: 528, k: 576, accumulate: false, bias: true },
+			{ m: 9, n: 64, k: 528, ...rest },
+			{ m: 9, n: 512, k: 592, ...rest },
+		]);
+	});
+
+	it("reads every lower adapter's part too, and leaves out what dropout masks", async () => {
+		const v = values(all, 4, true);
+		for (const dropout of [undefined, 0.5]) {
+			const which = { ...all, ...(dropout === undefined ? {} : { dropout }) };
+			const own = floats(run(which, v, true));
+			const { result, products } = await simt.libraryProductsOf(() => floats(run(which, v, true)));
+			result.forEach((found, i) => {
+				expect(bitsEqual(found, own[i] as Float32Array), `${names[i]}, dropout ${dropout}`).toBe(true);
+			});
+			expect(products.filter((p) => p.n >= 512).map((p) => p.k)).toEqual([512 + 136, ...(dropout ? [528 + 64] : [528 + 136])]);
+		}
+	});
+
+	it("adds the rest in a pass of its own where the factors lie apart", async () => {
+		const v = values(c, 5, true);
+		const own = floats(run({ ...c, u: "f32" }, v, false));
+		const { result, products } = await simt.libraryProductsOf(() => floats(run({ ...c, u: "f32" }, v, false)));
+		// y and dx are rounded twice then.
+		for (const i of [0, 1]) {
+			const largest = Math.max(...(own[i] as Float32Array).map(Math.abs));
+			(result[i] as Float32Array).forEach((found, j) => {
+				expect(Math.abs(found - (own[i]?.[j] as number))).toBeLessThanOrEqual(largest / 128);
+			});
+		}
+		expect(products.map((p) => [p.n, p.k])).toEqual([
+			[528, 512],
+			[64, 528],
+			[512, 528],
+		]);
+	});
+
+	it("leaves the bias to it where 16 bits hold it", async () => {
+		const v = values({ ...c, ranks: [] }, 6, true);
+		const put = (shape: number[], from: Numbers) =>
+			kernels.convert(kernels.tensor(shape, Float32Array.from(from)), kernels.tensor(shape, undefined, { dtype: "bf16" }));
+		const [x, weight] = [put([c.rows, c.inputs], v.x), put([c.outputs, c.inputs], v.w)];
+		const bias = kernels.tensor([c.outputs], Float32Array.from(v.bias));
+		const exactBias = put([1, c.outputs], v.bias);
+		const call = (more: object) => kernels.loraLinear(x, weight, { compute: "bf16", bias, ...more }).y.toFloat32Array();
+		const own = call({});
+		const { result, products } = await simt.libraryProductsOf(() => call({ exactBias }));
+		expect(bitsEqual(result, own)).toBe(true);
+		expect(products).toEqual([{ m: 9, n: 528, k: 512, accumulate: false, bias: true }]);
+		const apart = await simt.libraryProductsOf(() => call({}));
+		expect(apart.products.map((p) => p.bias)).toEqual([false]);
+		expect(() => call({ exactBias: put([1, 8], new Float32Array(8)) })).toThrow("expected 528 values of the weight's type");
 	});
 });

@@ -5,8 +5,11 @@
 import { describe, expect, test } from "vitest";
 import { type Adapter, initAdapter } from "../../src/engine/adapter.js";
 import { devices } from "../../src/engine/device.js";
-import { type Model, openModel } from "../../src/engine/model.js";
-import { caseNames, golden, sequences } from "../engine/golden.js";
+import { kernels } from "../../src/engine/kernels.js";
+import { type Model, openModel, openRandomModel } from "../../src/engine/model.js";
+import type { ModelConfig } from "../../src/engine/types.js";
+import { small } from "../bench/support.js";
+import { caseNames, golden, maxDifference, sequences } from "../engine/golden.js";
 import { bitsEqual } from "../kernels/support.js";
 
 const has = devices().some((d) => d.name === "simt");
@@ -87,4 +90,52 @@ describe.skipIf(!has).each(caseNames.flatMap((name) => (["bf16", "fp16"] as cons
 			completionMask: Uint8Array.from({ length: n }, (_, i) => (i > 0 ? 1 : 0)),
 		});
 	},
+);
+
+const wide: ModelConfig = {
+	...small,
+	family: "qwen2",
+	hiddenSize: 512,
+	numLayers: 1,
+	numHeads: 8,
+	numKvHeads: 8,
+	headDim: 64,
+	intermediateSize: 1024,
+	qkvBias: true,
+};
+
+test.skipIf(!has)(
+	"with a library every linear of a model is one product a direction, its bias in it",
+	async () => {
+		const model = await openRandomModel("wide", wide, { device: "simt", dtype: "bf16" });
+		try {
+			await model.addAdapter(initAdapter(wide, { r: 64, alpha: 64, seed: 1 }));
+			const rows = [{ inputIds: Int32Array.from({ length: 9 }, (_, i) => i + 3) }];
+			const own = await model.score(rows);
+			const scored = await kernels.simt!.libraryProductsOf(() => model.score(rows));
+			const linear = (n: number, k: number, bias = false) => [
+				{ m: 9, n: 64, k, accumulate: false, bias: false },
+				{ m: 9, n, k: k + 64, accumulate: false, bias },
+			];
+			const layer = [linear(512, 512, true), linear(512, 512, true), linear(512, 512, true), linear(512, 512), linear(1024, 512)];
+			expect(scored.products).toEqual([...layer, linear(1024, 512), linear(512, 1024)].flat());
+			expect(maxDifference(scored.result[0]!.logprobs, own[0]!.logprobs)).toBeLessThan(0.02);
+			// Backward: du and dx of each, where up adds to what gate made. Nothing below q, k and v wants a gradient. dA and dB
+			// are our own, in parts.
+			const trainer = model.createTrainer();
+			const { products } = await kernels.simt!.libraryProductsOf(() => trainer.gradients({ sequences: rows }));
+			const back = products.slice(scored.products.length).map((p) => [p.n, p.k, p.accumulate]);
+			const [dDown, dGate, dUp, dO] = [
+				[1024, 512 + 64, false],
+				[512, 1024 + 64, false],
+				[512, 1024 + 64, true],
+				[512, 512 + 64, false],
+			];
+			const du = (k: number) => [64, k, false];
+			expect(back).toEqual([du(512), dDown, du(1024), dGate, du(1024), dUp, du(512), dO, du(512), du(512), du(512)]);
+		} finally {
+			model.dispose();
+		}
+	},
+	120_000,
 );

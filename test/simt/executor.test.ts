@@ -1,5 +1,5 @@
 /**
- * Runs the executor's self-test (fragments.cu, order.cu, faults.cu beside this file), one case a test.
+ * Runs the executor's self-test (fragments.cu, order.cu, faults.cu, traffic.cu and others beside this file), one case a test.
  * @module
  */
 import { spawnSync } from "node:child_process";

@@ -31,17 +31,6 @@ export const attentionForward: OpBench = {
 	},
 };
 
-/** The same on the warpgroups of a device that has them, whatever the process has chosen. */
-export const attentionForwardHopper: OpBench = {
-	...attentionForward,
-	name: "attention_forward_hopper",
-	shapes: (model, batch) => ([64, 128].includes(model.headDim) ? attentionForward.shapes(model, batch) : []),
-	prepare(s, dtype, t) {
-		const { run, results } = attentionForward.prepare(s, dtype, t);
-		return { run: () => kernels.withHopper(true, run), results };
-	},
-};
-
 export const attentionBackward: OpBench = {
 	name: "attention_backward",
 	family: "attention",
@@ -63,6 +52,22 @@ export const attentionBackward: OpBench = {
 		};
 	},
 };
+
+/** A bench on the warpgroups of a device that has them, whatever the process has chosen. */
+const onWarpgroups = (bench: OpBench): OpBench => ({
+	...bench,
+	name: `${bench.name}_hopper`,
+	shapes: (model, batch) => ([64, 128].includes(model.headDim) ? bench.shapes(model, batch) : []),
+	prepare(s, dtype, t) {
+		const { run, results } = bench.prepare(s, dtype, t);
+		return { run: () => kernels.withHopper(true, run), results };
+	},
+});
+
+/** Attention's forward pass on warpgroups. */
+export const attentionForwardHopper = onWarpgroups(attentionForward);
+/** Attention's backward pass on warpgroups, of what the chosen forward pass has made. */
+export const attentionBackwardHopper = onWarpgroups(attentionBackward);
 
 export const attentionDecode: OpBench = {
 	name: "attention_decode",

@@ -14,6 +14,8 @@ namespace {
 
 struct Desc {
   int compute, scale, ops[2];
+  uint32_t epilogue;
+  const void* bias;
 };
 struct Layout {
   int type;
@@ -71,7 +73,7 @@ int cublasLtDestroy(void* handle) {
 }
 
 int cublasLtMatmulDescCreate(void** desc, int compute, int scale) {
-  *desc = new Desc{compute, scale, {0, 0}};
+  *desc = new Desc{compute, scale, {0, 0}, 1, nullptr};
   return 0;
 }
 int cublasLtMatmulDescDestroy(void* desc) {
@@ -79,8 +81,16 @@ int cublasLtMatmulDescDestroy(void* desc) {
   return 0;
 }
 int cublasLtMatmulDescSetAttribute(void* desc, int attribute, const void* value, size_t bytes) {
-  if ((attribute != 3 && attribute != 4) || bytes != 4) return 7;
-  std::memcpy(&static_cast<Desc*>(desc)->ops[attribute - 3], value, 4);
+  Desc& d = *static_cast<Desc*>(desc);
+  if ((attribute == 3 || attribute == 4) && bytes == 4) {
+    std::memcpy(&d.ops[attribute - 3], value, 4);
+  } else if (attribute == 7 && bytes == 4) {
+    std::memcpy(&d.epilogue, value, 4);
+  } else if (attribute == 8 && bytes == sizeof(void*)) {
+    std::memcpy(&d.bias, value, bytes);
+  } else {
+    return 7;
+  }
   return 0;
 }
 
@@ -144,6 +154,7 @@ int cublasLtMatmul(void* handle, void* desc, const void* alpha, const void* a, v
       workspace_bytes != 32u << 20 || (!quiet && stream != reinterpret_cast<void*>(0x5EED))) {
     return 1;
   }
+  if (op.epilogue != (op.bias != nullptr ? 4u : 1u) || (op.bias != nullptr && lc.type == 0)) return 7;
   if (lc.rows == 16) return 15;
   if (lc.rows == 24) return 13;
   const uint64_t m = op.ops[0] == 0 ? la.rows : la.cols, k = op.ops[0] == 0 ? la.cols : la.rows;
@@ -163,6 +174,7 @@ int cublasLtMatmul(void* handle, void* desc, const void* alpha, const void* a, v
                (op.ops[1] == 0 ? get(b, lb, t, j) : get(b, lb, j, t));
       }
       sum *= *static_cast<const float*>(alpha);
+      if (op.epilogue == 4) sum += get(op.bias, Layout{lc.type, m, 1, static_cast<int64_t>(m)}, i, 0);
       const float scale = *static_cast<const float*>(beta);
       put(d, lc, i, j, scale == 0 ? sum : sum + scale * get(c, lc, i, j));
     }

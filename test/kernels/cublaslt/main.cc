@@ -37,16 +37,21 @@ struct Matrix {
 
 const char* layout_name(Layout l) { return l == Layout::NT ? "a b^T" : l == Layout::NN ? "a b" : "a^T b"; }
 
-void try_product(CublasLtHandle& handle, void* workspace, Layout layout, DType compute, DType c_type, int64_t m,
-                 int64_t n, int64_t k, bool accumulate) {
+void try_product(CublasLtHandle& handle, void* workspace, Layout layout, DType compute, DType c_type,
+                 int64_t m, int64_t n, int64_t k, bool accumulate, bool biased = false) {
   Matrix a(compute, layout == Layout::TN ? k : m, layout == Layout::TN ? m : k, 1);
   Matrix b(compute, layout == Layout::NT ? n : k, layout == Layout::NT ? k : n, 2);
   Matrix c(c_type, m, n, 3);
   const Matrix before = c;
   const float alpha = accumulate ? 1.0f : 0.5f;
-  const DenseProduct p{layout, compute, c_type, m, n, k, a.data(), a.ld, b.data(), b.ld, c.data(), c.ld, accumulate, alpha};
+  Matrix bias(c_type, 1, n, 4);
+  const DenseProduct p{layout,   compute,  c_type,     m,        n,
+                       k,        a.data(), a.ld,       b.data(), b.ld,
+                       c.data(), c.ld,     accumulate, alpha,    biased ? bias.data() : nullptr};
   std::printf("%s, %s to %s%s: ", layout_name(layout), dtype_name(compute), dtype_name(c_type),
-              accumulate ? ", added" : "");
+              accumulate ? ", added"
+              : biased   ? ", biased"
+                         : "");
   if (!handle.multiply(p, workspace, reinterpret_cast<void*>(0x5EED))) {
     std::printf("not offered\n");
     return;
@@ -61,6 +66,7 @@ void try_product(CublasLtHandle& handle, void* workspace, Layout layout, DType c
           want += alpha * (layout == Layout::TN ? a.at(t, i) : a.at(i, t)) *
                   (layout == Layout::NT ? b.at(j, t) : b.at(t, j));
         }
+        if (biased) want += bias.at(0, j);
       }
       wrong += c.at(i, j) != want;
     }
@@ -98,6 +104,9 @@ int main(int argc, char** argv) {
     try_product(handle, workspace, Layout::NT, DType::BF16, DType::F32, 1, 40, 32, false);
     try_product(handle, workspace, Layout::NN, DType::BF16, DType::F32, 77, 40, 32, false);
     try_product(handle, workspace, Layout::TN, DType::BF16, DType::F32, 5, 40, 9, false);
+    std::printf("asked %d times\n", heuristics());
+    try_product(handle, workspace, Layout::NT, DType::BF16, DType::BF16, 5, 40, 32, false, true);
+    try_product(handle, workspace, Layout::NT, DType::F16, DType::F16, 5, 40, 32, false, true);
     std::printf("asked %d times\n", heuristics());
     try_product(handle, workspace, Layout::NT, DType::BF16, DType::F32, 4, 8, 32, false);
     try_product(handle, workspace, Layout::NT, DType::BF16, DType::F32, 4, 16, 32, false);

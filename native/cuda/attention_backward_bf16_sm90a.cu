@@ -1,0 +1,12 @@
+// The backward pass of bf16 activations on warpgroups.
+#include "cuda/attention_backward_hopper.cuh"
+
+namespace fintune {
+namespace cuda {
+namespace attention {
+
+template void launch_warpgroup_backward<bf16>(Exec& exec, const Backward& op);
+
+}  // namespace attention
+}  // namespace cuda
+}  // namespace fintune
