@@ -3,7 +3,8 @@
  * executor of test builds.
  * @module
  */
-import type { NativeBinding, NativeLibraryProduct, NativeSite, NativeTraffic } from "./binding.js";
+import type { NativeBinding } from "./binding.js";
+import type { NativeLibraryProduct, NativeSite, NativeTraffic } from "./binding_simt.js";
 import { nativeCall } from "./job.js";
 import { loadNative } from "./native.js";
 

@@ -7,7 +7,8 @@
  * of each op stands in its header under native/ops. An output that the caller does not give is made by the call.
  * @module
  */
-import type { NativePreferenceLoss, NativeTensor } from "./binding.js";
+import type { NativeTensor } from "./binding.js";
+import { dpoLoss, preferenceLoss } from "./kernel_preference.js";
 import { call, kernelSettings, type Simt, simt } from "./kernel_settings.js";
 
 export type { Simt, SimtSite, SimtTraffic } from "./kernel_settings.js";
@@ -431,32 +432,6 @@ function samplingDistribution(logits: Tensor, options: KernelSampling = {}): Flo
 	const distribution = tensor(logits.shape);
 	sampleRows(logits, [options], distribution);
 	return distribution.toFloat32Array();
-}
-
-export type KernelPreferenceLoss = "sigmoid" | "ipo" | "hinge" | "robust" | "sigmoid_norm" | "simpo" | "orpo";
-
-/** Summed log-probabilities of pairs, and how many tokens each sum has. */
-export interface PreferencePairs {
-	policyChosen: Float64Array;
-	policyRejected: Float64Array;
-	/** Not needed for simpo and orpo. */
-	referenceChosen?: Float64Array;
-	referenceRejected?: Float64Array;
-	nChosen: Int32Array;
-	nRejected: Int32Array;
-}
-
-/** A preference loss in double, as TRL's loss_type names it: mean over the pairs, and its gradient by the sums. */
-function preferenceLoss(
-	pairs: PreferencePairs,
-	options: { loss?: KernelPreferenceLoss; beta?: number; labelSmoothing?: number; gamma?: number } = {},
-): NativePreferenceLoss {
-	return call((k) => k.preferenceLoss({ loss: "sigmoid", ...pairs, ...options }));
-}
-
-/** {@link preferenceLoss} with the sigmoid loss of Rafailov et al. 2023 (DPO), equation 7. */
-function dpoLoss(pairs: PreferencePairs, options: { beta?: number; labelSmoothing?: number } = {}): NativePreferenceLoss {
-	return preferenceLoss(pairs, { ...options, loss: "sigmoid" });
 }
 
 /** Copies all of a contiguous tensor into another of the same size and type: what a benchmark compares traffic with. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type KernelPreferenceLoss, kernels, type PreferencePairs } from "../../src/engine/kernels.js";
+import type { KernelPreferenceLoss, PreferencePairs } from "../../src/engine/kernel_preference.js";
+import { kernels } from "../../src/engine/kernels.js";
 import { hasShared, numericFact, whyNoShared } from "../shared.js";
 import { golden, normal } from "./support.js";
 
