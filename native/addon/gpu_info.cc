@@ -1,4 +1,4 @@
-// gpuInfo: what this build and this machine have of CUDA; setProductLibraries.
+// gpuInfo: what this build and this machine have of CUDA; setProductLibraries; how long a GPU has work.
 #include "addon/napi_util.h"
 #include "addon/register.h"
 #include "cuda/dispatch.h"
@@ -72,10 +72,27 @@ Napi::Value set_product_libraries(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// (index of a GPU)
+Napi::Value start_busy_meter(const Napi::CallbackInfo& info) {
+  cuda::start_busy_meter(static_cast<int>(to_integer(info[0], "index")));
+  return info.Env().Undefined();
+}
+
+// {ms, spans}
+Napi::Value stop_busy_meter(const Napi::CallbackInfo& info) {
+  const cuda::Busy busy = cuda::stop_busy_meter(static_cast<int>(to_integer(info[0], "index")));
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("ms", busy.seconds * 1e3);
+  object.Set("spans", static_cast<double>(busy.spans));
+  return object;
+}
+
 }  // namespace
 
 void init_gpu_info(Napi::Env env, Napi::Object exports) {
   export_function<gpu_info>(env, exports, "gpuInfo");
+  export_function<start_busy_meter>(env, exports, "startBusyMeter");
+  export_function<stop_busy_meter>(env, exports, "stopBusyMeter");
   export_function<set_product_libraries>(env, exports, "setProductLibraries");
 }
 

@@ -25,6 +25,13 @@ Products products() { return {"", kReason, "", 0, 0, ""}; }
 
 void set_product_libraries(const std::vector<std::string>&) {}
 
+void start_busy_meter(int index) { backend(index); }
+
+Busy stop_busy_meter(int index) {
+  backend(index);
+  return {};
+}
+
 Backend backend(int index) { fail(ErrorCode::Device, "cuda:", index, ": ", kReason); }
 
 }  // namespace cuda

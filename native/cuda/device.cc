@@ -50,6 +50,7 @@ void CudaDevice::reopen() {
   cudaGetLastError();
   stream_ = nullptr;
   timer_start_ = timer_stop_ = nullptr;
+  busy_.forget();
   staging_.forget();
   pinned_.forget();
   shared_limits_.clear();
@@ -130,8 +131,11 @@ void CudaDevice::upload(void* to, const void* from, size_t bytes) {
     void* piece = nullptr;
     check(staging_.take(n, &piece), "waiting for a place in pinned memory");
     std::memcpy(piece, static_cast<const char*>(from) + done, n);
-    check(cudaMemcpyAsync(static_cast<char*>(to) + done, piece, n, cudaMemcpyHostToDevice, stream_),
-          "copying to it");
+    {
+      const BusyMeter::Piece metered(meter(), stream_);
+      check(cudaMemcpyAsync(static_cast<char*>(to) + done, piece, n, cudaMemcpyHostToDevice, stream_),
+            "copying to it");
+    }
     check(staging_.give(stream_), "copying to it");
     done += n;
   }
@@ -145,8 +149,11 @@ void CudaDevice::download(void* to, const void* from, size_t bytes) {
     const size_t n = std::min(bytes - done, Staging::kPiece);
     void* piece = nullptr;
     check(staging_.take(n, &piece), "waiting for a place in pinned memory");
-    check(cudaMemcpyAsync(piece, static_cast<const char*>(from) + done, n, cudaMemcpyDeviceToHost, stream_),
-          "copying from it");
+    {
+      const BusyMeter::Piece metered(meter(), stream_);
+      check(cudaMemcpyAsync(piece, static_cast<const char*>(from) + done, n, cudaMemcpyDeviceToHost, stream_),
+            "copying from it");
+    }
     check(cudaStreamSynchronize(stream_), "waiting for it");
     std::memcpy(static_cast<char*>(to) + done, piece, n);
     done += n;
@@ -161,6 +168,7 @@ std::unique_ptr<Readback> CudaDevice::read_back(const void* from, size_t bytes) 
   check(pinned_.take(bytes, &block), "taking pinned memory");
   auto read = std::make_unique<CudaReadback>(*this, block);
   if (bytes != 0) {
+    const BusyMeter::Piece metered(meter(), stream_);
     check(cudaMemcpyAsync(block.host, from, bytes, cudaMemcpyDeviceToHost, stream_), "copying from it");
   }
   check(cudaEventRecord(block.landed, stream_), "copying from it");
@@ -176,13 +184,16 @@ void CudaDevice::copy(void* to, const void* from, size_t bytes) {
   use();
   if (bytes == 0) return;
   const Queueing lock(mutex_);
+  const BusyMeter::Piece metered(meter(), stream_);
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copying within it");
 }
 
 void CudaDevice::fill(void* to, int byte, size_t bytes) {
   use();
   const Queueing lock(mutex_);
-  if (bytes != 0) check(cudaMemsetAsync(to, byte, bytes, stream_), "filling its memory");
+  if (bytes == 0) return;
+  const BusyMeter::Piece metered(meter(), stream_);
+  check(cudaMemsetAsync(to, byte, bytes, stream_), "filling its memory");
 }
 
 void CudaDevice::synchronize() {
@@ -238,6 +249,19 @@ double CudaDevice::stop_timer() {
   return static_cast<double>(milliseconds) / 1e3;
 }
 
+void CudaDevice::start_busy_meter() {
+  use();
+  const Queueing lock(mutex_);
+  busy_.start();
+}
+
+const BusyMeter& CudaDevice::stop_busy_meter() {
+  use();
+  const Queueing lock(mutex_);
+  busy_.stop();
+  return busy_;
+}
+
 void CudaDevice::launch(const Launch& l) {
   use();
   const Queueing lock(mutex_);
@@ -252,9 +276,14 @@ void CudaDevice::launch(const Launch& l) {
   }
   const dim3 grid(static_cast<unsigned>(l.grid.x), static_cast<unsigned>(l.grid.y),
                   static_cast<unsigned>(l.grid.z));
+  const BusyMeter::Piece metered(meter(), stream_);
   const cudaError_t status = cudaLaunchKernel(l.kernel, grid, dim3(static_cast<unsigned>(l.threads)),
                                               l.arguments, l.shared_bytes, stream_);
   if (status != cudaSuccess) throw_error(status, std::string("launching ") + l.name);
+  count_launch();
+}
+
+void CudaDevice::count_launch() {
   if (recording_ != nullptr)
     recording_->count_launch();
   else

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "core/device.h"
+#include "cuda/busy.h"
 #include "cuda/graph.h"
 #include "cuda/launch.h"
 #include "cuda/readback.h"
@@ -49,10 +50,17 @@ class CudaDevice : public Device {
 
   // Queues a kernel; see launch_kernel in launch.h.
   void launch(const Launch& launch);
+  void count_launch();                                     // of a kernel, by launch() or by a library
   int64_t launches() const override { return launches_; }  // since the process began
   void count_launches(int64_t n) { launches_ += n; }
 
   void give_back(const PinnedBlock& block);  // of a read-back that has ended
+
+  // For how long the GPU has work, from the call of one to that of the other, which waits for it.
+  void start_busy_meter();
+  const BusyMeter& stop_busy_meter();
+  // Around whatever is queued on stream(), where it is metered.
+  BusyMeter* meter() { return busy_.on() && recording_ == nullptr ? &busy_ : nullptr; }
 
   int index() const { return index_; }
   int capability() const { return capability_; }  // 75, 80, 86, 89, 90, 100, 120, ...
@@ -90,6 +98,7 @@ class CudaDevice : public Device {
   // Held by whoever queues. Recursive: what is recorded queues as well.
   std::recursive_mutex mutex_;
   Staging staging_;
+  BusyMeter busy_;
   PinnedBlocks pinned_;
   Graph* recording_ = nullptr;                             // what is queued goes into it
   std::unordered_map<const void*, size_t> shared_limits_;  // a kernel's, where it was raised

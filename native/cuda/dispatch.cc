@@ -81,6 +81,13 @@ Products products() {
 
 void set_product_libraries(const std::vector<std::string>& files) { set_gemm_library_files(files); }
 
+void start_busy_meter(int index) { static_cast<CudaDevice&>(*backend(index).device).start_busy_meter(); }
+
+Busy stop_busy_meter(int index) {
+  const BusyMeter& meter = static_cast<CudaDevice&>(*backend(index).device).stop_busy_meter();
+  return {meter.seconds(), meter.spans()};
+}
+
 Backend backend(int index) {
   // Never destroyed: when a process ends, the driver may be gone before static objects are.
   static std::mutex& mutex = *new std::mutex;

@@ -56,6 +56,16 @@ Products products();
 // Files that may be that library, tried before the system's; heeded until the first product.
 void set_product_libraries(const std::vector<std::string>& files);
 
+// What a GPU does from the call of one to that of the other, which waits for all that is queued. A span is a
+// stretch of time in which it always has work; queueing a span's first piece counts as work, which is a few
+// microseconds. Not for two threads at once. Throw Device.
+struct Busy {
+  double seconds = 0;  // of all spans
+  int64_t spans = 0;
+};
+void start_busy_meter(int index);
+Busy stop_busy_meter(int index);
+
 // The device of that index with its ops; opened with the first call, and there until the process ends. After
 // an error that destroyed its context it is opened anew, as soon as nothing lies in its memory any more.
 // Throws Device (saying what there is) where it cannot be opened.

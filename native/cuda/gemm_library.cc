@@ -141,8 +141,10 @@ bool library_gemm(Exec& exec, const DenseProduct& p, Refusal refusal) {
   device.use();
   CublasLtHandle* const handle = handle_of(device);
   if (handle == nullptr) return false;
+  const BusyMeter::Piece metered(device.meter(), device.stream());
   const bool offered = handle->multiply(p, reinterpret_cast<void*>(start), device.stream());
   if (offered || refusal == Refusal::Counted) count(p, offered);
+  if (offered) device.count_launch();
   return offered;
 }
 

@@ -46,6 +46,7 @@ void Graph::replay() {
   device_.use();
   require(device_.generation() == generation_ && executable_ != nullptr,
           "a recording of a device that was lost since cannot be replayed");
+  const BusyMeter::Piece metered(device_.meter(), device_.stream());
   device_.check(cudaGraphLaunch(executable_, device_.stream()), "replaying a recording");
   device_.count_launches(launches_);
 }

@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { initAdapter } from "../engine/adapter.js";
 import type { NativeDevice } from "../engine/binding.js";
-import { deviceLaunches } from "../engine/device.js";
+import { busyWhile, deviceLaunches } from "../engine/device.js";
 import { kernels } from "../engine/kernels.js";
 import { type Model, openModel, openRandomModel, planTraining, totalBytes } from "../engine/model.js";
 import { readModelConfig } from "../engine/model_config.js";
@@ -13,12 +13,12 @@ import { resolveModel } from "../engine/resolve.js";
 import type { Trainer } from "../engine/trainer.js";
 import type { ComputeDtype, MemoryPlan, ModelConfig, TrainerOptions } from "../engine/types.js";
 import { FintuneError } from "../errors.js";
-import { type MachineFacts, machineFacts } from "./machine.js";
+import { layerLaunches } from "./layer_launches.js";
 import { isModelShape, modelShape, modelShapeNames, unknownShape } from "./model_shapes.js";
 import { productDtype } from "./op.js";
 import { planStep, randomBatch, type StepPlan } from "./step_batch.js";
-import { type StepFlops, stepFlops } from "./step_flops.js";
-import { median, rounded, type Spread, spread } from "./timing.js";
+import { median, rounded } from "./timing.js";
+import { type DeviceBusy, type Measured, type TrainFigure, trainFigure } from "./train_figure.js";
 import { type YardstickSize, Yardsticks, yardstickSize } from "./yardstick.js";
 
 export interface TrainBenchOptions {
@@ -45,51 +45,8 @@ export interface TrainBenchOptions {
 	signal?: AbortSignal | undefined;
 }
 
-/** The output. Spreads are over the timed steps; rates are made from the median step. */
-export interface TrainFigure {
-	bench: "train";
-	model: string;
-	/** The folder's own weights, or random ones. */
-	weights: "stored" | "random";
-	device: string;
-	dtype: ComputeDtype;
-	objective: "sft" | "dpo";
-	rank: number;
-	tokens: number;
-	length: number;
-	sequences: number;
-	micro_batches: number;
-	targets: number;
-	recompute: string;
-	steps: number;
-	warmup: number;
-	/** p20 is the slow side here: a fifth of the steps was slower. */
-	tokens_per_second: Spread;
-	ms_per_step: Spread;
-	flops_per_token: number;
-	/** Of one step, by part: src/bench/step_flops.ts. */
-	flops: StepFlops;
-	tflops: number;
-	/** The square product between the steps, and the share of it, in percent. */
-	measured_gemm_tflops: number;
-	pct_measured_gemm_peak: number;
-	measured_copy_gbs: number;
-	/** Kernels started in a step; null where ops are plain functions. */
-	launches_per_step: number | null;
-	/** Bytes by kind: what the plan foretold, and what the arena and the buffers have served. */
-	planned_bytes: MemoryPlan;
-	planned_total: number;
-	peak_bytes: MemoryPlan;
-	peak_total: number;
-	/** Highest resident memory of the whole process up to the end of the first step. */
-	peak_resident_bytes: number;
-	loss: { first: number; last: number };
-	grad_norm: { first: number; last: number };
-	samples_ms: number[];
-	machine: MachineFacts;
-}
-
-interface Subject {
+/** What is measured. */
+export interface Subject {
 	label: string;
 	config: ModelConfig;
 	/** The folder, where there is one. */
@@ -111,7 +68,7 @@ async function subjectOf(name: string): Promise<Subject> {
 
 /** Measures a model; see {@link TrainFigure}. */
 export async function benchTrain(options: TrainBenchOptions): Promise<TrainFigure> {
-	const { device, dtype, threads, rank, steps, warmup } = options;
+	const { device, dtype, threads, rank } = options;
 	const subject = await subjectOf(options.model);
 	const { config } = subject;
 	const length = options.length ?? Math.min(2048, options.tokens, config.maxPositions);
@@ -132,6 +89,24 @@ export async function benchTrain(options: TrainBenchOptions): Promise<TrainFigur
 		shape: step.largest,
 	});
 	checkMemory(planned, device);
+	const measured = await measure(options, subject, step, trainerOptions);
+	const { launches } = measured;
+	const perLayer =
+		launches === 0
+			? null
+			: await layerLaunches({ config, launches, step, objective: options.objective, rank, trainer: trainerOptions, open });
+	return trainFigure({ options, subject, step, planned, ...measured }, perLayer);
+}
+
+async function measure(
+	options: TrainBenchOptions,
+	subject: Subject,
+	step: StepPlan,
+	trainerOptions: TrainerOptions,
+): Promise<Measured> {
+	const { device, dtype, threads, rank, steps, warmup } = options;
+	const { config } = subject;
+	const open = { device: device.name, dtype, threads };
 	options.onProgress?.(`opening ${subject.label}`);
 	kernels.setDevice(device.name);
 	kernels.setThreads(threads);
@@ -179,12 +154,7 @@ export async function benchTrain(options: TrainBenchOptions): Promise<TrainFigur
 			}
 		}
 		if (!yardsticks) throw new FintuneError("E_USAGE", "no step was timed", { where: "steps", found: String(steps) });
-		return figure({
-			options,
-			subject,
-			step,
-			planned,
-			trainer,
+		return {
 			samples,
 			launches,
 			targets,
@@ -193,12 +163,30 @@ export async function benchTrain(options: TrainBenchOptions): Promise<TrainFigur
 			resident,
 			gemm: yardsticks.product.flops / median(products) / 1e9,
 			copied: yardsticks.copy.bytes / median(copies) / 1e6,
-		});
+			peak: trainer.memory(),
+			busy: device.kind === "cuda" ? await meteredStep(trainer, step, options, config.vocabSize) : null,
+		};
 	} finally {
 		yardsticks?.dispose();
 		model.dispose();
 		kernels.setDevice("cpu");
 	}
+}
+
+async function meteredStep(
+	trainer: Trainer,
+	step: StepPlan,
+	{ device, objective, steps, warmup, signal }: TrainBenchOptions,
+	vocabSize: number,
+): Promise<DeviceBusy | null> {
+	const ready = await trainer.withReference(randomBatch(step, vocabSize, steps + warmup, objective));
+	const { result: wall, busy } = await busyWhile(device, async () => {
+		const start = performance.now();
+		await trainer.step(ready, { learningRate: 1e-4, signal });
+		return performance.now() - start;
+	});
+	if (!busy) return null;
+	return { wall_ms: rounded(wall), busy_ms: rounded(busy.ms), pct: rounded((100 * busy.ms) / wall), spans: busy.spans };
 }
 
 function openSubject(subject: Subject, open: { device: string; dtype: ComputeDtype; threads: number }): Promise<Model> {
@@ -216,68 +204,4 @@ function checkMemory(planned: MemoryPlan, device: NativeDevice): void {
 		found: `${Math.ceil(needed / 1e6)} MB`,
 		hint: "lower --tokens or --micro-batch-tokens, or set --recompute full",
 	});
-}
-
-interface Measured {
-	options: TrainBenchOptions;
-	subject: Subject;
-	step: StepPlan;
-	planned: MemoryPlan;
-	trainer: Trainer;
-	samples: number[];
-	launches: number;
-	targets: number;
-	losses: number[];
-	norms: number[];
-	resident: number;
-	/** TFLOP/s and GB/s of the yardsticks. */
-	gemm: number;
-	copied: number;
-}
-
-function figure(measured: Measured): TrainFigure {
-	const { options, subject, step, planned, trainer, samples, launches, targets, losses, norms, gemm, copied } = measured;
-	const tokens = step.lengths.reduce((a, b) => a + b, 0);
-	const flops = stepFlops(subject.config, { lengths: step.lengths, targets, rank: options.rank });
-	const ms = spread(samples);
-	const speed = spread(samples.map((x) => (1e3 * tokens) / x));
-	const tflops = flops.total / ms.p50 / 1e9;
-	const peak = trainer.memory();
-	const shown = ({ p20, p50, p80 }: Spread): Spread => ({ p20: rounded(p20), p50: rounded(p50), p80: rounded(p80) });
-	const ends = (values: readonly number[]) => ({ first: values[0] as number, last: values.at(-1) as number });
-	return {
-		bench: "train",
-		model: subject.label,
-		weights: subject.stored ? "stored" : "random",
-		device: options.device.name,
-		dtype: options.dtype,
-		objective: options.objective,
-		rank: options.rank,
-		tokens,
-		length: Math.max(...step.lengths),
-		sequences: step.lengths.length,
-		micro_batches: step.microBatches.length,
-		targets,
-		recompute: options.recompute,
-		steps: options.steps,
-		warmup: options.warmup,
-		tokens_per_second: shown(speed),
-		ms_per_step: shown(ms),
-		flops_per_token: Math.round(flops.total / tokens),
-		flops,
-		tflops: rounded(tflops),
-		measured_gemm_tflops: rounded(gemm),
-		pct_measured_gemm_peak: rounded((100 * tflops) / gemm),
-		measured_copy_gbs: rounded(copied),
-		launches_per_step: launches > 0 ? launches : null,
-		planned_bytes: planned,
-		planned_total: totalBytes(planned),
-		peak_bytes: peak,
-		peak_total: totalBytes(peak),
-		peak_resident_bytes: measured.resident,
-		loss: ends(losses),
-		grad_norm: ends(norms),
-		samples_ms: samples.map(rounded),
-		machine: machineFacts(options.device, options.threads),
-	};
 }

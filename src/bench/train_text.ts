@@ -4,9 +4,14 @@
  */
 import { formatBytes, formatCount, formatLoss, noValue } from "../report/numbers.js";
 import type { Spread } from "./timing.js";
-import type { TrainFigure } from "./train.js";
+import type { DeviceBusy, TrainFigure } from "./train_figure.js";
 
 const spreadText = ({ p20, p50, p80 }: Spread): string => `${formatLoss(p50)} (${formatLoss(p20)}..${formatLoss(p80)})`;
+
+const busyLine = ({ pct, busy_ms, wall_ms, spans }: DeviceBusy): [string, string] => [
+	"device busy",
+	`${pct.toFixed(1)} % of one more step's wall time (${formatLoss(busy_ms)} of ${formatLoss(wall_ms)} ms with kernels or copies in the queue, which ran dry ${spans - 1} times)`,
+];
 
 export function trainText(f: TrainFigure): string {
 	const kinds = Object.keys(f.planned_bytes).filter((kind) => (f.planned_bytes[kind] ?? 0) + (f.peak_bytes[kind] ?? 0) > 0);
@@ -26,8 +31,11 @@ export function trainText(f: TrainFigure): string {
 		],
 		[
 			"launches",
-			f.launches_per_step === null ? `${noValue} (ops are plain functions)` : `${formatCount(f.launches_per_step)} a step`,
+			f.launches_per_step === null
+				? `${noValue} (ops are plain functions)`
+				: `${formatCount(f.launches_per_step)} a step, ${f.launches_per_layer} a layer`,
 		],
+		...(f.device_busy ? [busyLine(f.device_busy)] : []),
 		["peak bytes", `${formatBytes(f.planned_total)} planned / ${formatBytes(f.peak_total)} taken: ${bytes.join(", ")}`],
 		["resident", `${formatBytes(f.peak_resident_bytes)}, the whole process by the end of the first step`],
 		["loss", `${formatLoss(f.loss.first)} at first, ${formatLoss(f.loss.last)} at last`],

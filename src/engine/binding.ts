@@ -4,7 +4,10 @@
  * stopping. All errors carry a `code` of the error catalogue.
  * @module
  */
+import type { NativeBusy, NativeDevice, NativeGpuInfo } from "./binding_devices.js";
 import type { NativeSimt } from "./binding_simt.js";
+
+export type { NativeBusy, NativeDevice, NativeGpu, NativeGpuInfo } from "./binding_devices.js";
 
 /** Architecture of a decoder, normalised from config.json. All sizes in elements. */
 export interface NativeModelConfig {
@@ -266,59 +269,6 @@ export interface NativeModel {
 	dispose(): void;
 }
 
-export interface NativeDevice {
-	/** "cpu", "cuda:0", .. */
-	name: string;
-	kind: "cpu" | "cuda" | "simt";
-	/** bf16 is multiplied by the hardware. */
-	bf16: boolean;
-	/** GPUs: what makes dense products, "cuBLASLt 13.0.2 (file)", or "own" where that is absent. */
-	gemm?: string;
-	/** Attention may go to warpgroups there (FINTUNE_HOPPER). */
-	hopper?: true;
-}
-
-/** One GPU as the CUDA driver shows it. */
-export interface NativeGpu {
-	index: number;
-	name: string;
-	/** Ten times the compute capability: 75, 80, 86, 89, 90, 100, 120, ... */
-	capability: number;
-	multiprocessors: number;
-	memoryTotal: number;
-	/** null where it was not measured, or could not be. */
-	memoryFree: number | null;
-	/** Why this build cannot use it; null where it can. */
-	refused: string | null;
-}
-export interface NativeGpuInfo {
-	/** What the addon was built with; null: without CUDA. */
-	build: {
-		toolkit: string;
-		architectures: string[];
-		ptx: string | null;
-		driverFloor: string;
-		driverFloorBlackwell: string;
-	} | null;
-	/** The newest CUDA that the driver knows, 13000 for 13.0; 0 without a driver. */
-	driver: number;
-	gpus: NativeGpu[];
-	/** Why there is no GPU that can be used; null where there is one. */
-	reason: string | null;
-	/** The library that multiplies large matrices, e.g. "cuBLASLt 13.1.0 (libcublasLt.so.13)"; null: our own kernels. */
-	productLibrary: string | null;
-	/** Why it is our own kernels. */
-	whyOwnProducts: string | null;
-	/** Beside a library: files that are there or were named and are not used, each with the reason. */
-	passedOver: string | null;
-	/** Products of this process that the library made. */
-	productsByLibrary: number;
-	/** Those that it did not offer, so that our own kernels made them although it is there. */
-	productsNotOffered: number;
-	/** The first of them: layout, types, m x n x k. */
-	firstNotOffered: string | null;
-}
-
 /** Section: model, trainer, generator, devices. */
 export interface NativeEngine {
 	openModel(init: NativeModelInit): Promise<NativeModel>;
@@ -340,6 +290,10 @@ export interface NativeEngine {
 	deviceMemory(device: string): { free: number; total: number } | null;
 	/** `measure` opens every GPU to learn how much of its memory is free, which takes a moment. */
 	gpuInfo(measure: boolean): NativeGpuInfo;
+	/** Marks the beginning of what {@link stopBusyMeter} measures, on the GPU of that index. */
+	startBusyMeter(index: number): void;
+	/** Waits for all that is queued: milliseconds in which the GPU had work, in how many stretches. */
+	stopBusyMeter(index: number): NativeBusy;
 	/** Files that may be cuBLASLt, tried before the system's own; heeded until the first product. */
 	setProductLibraries(files: string[]): void;
 	/** The descriptor of a locked file (flock), null where somebody else holds it; errors carry an `errno`. */

@@ -3,7 +3,7 @@
  * @module
  */
 import { FintuneError } from "../errors.js";
-import type { NativeDevice, NativeGpuInfo } from "./binding.js";
+import type { NativeBusy, NativeDevice, NativeGpuInfo } from "./binding.js";
 import { engine, nativeCall } from "./job.js";
 import { type AddonOutcome, addonOutcomes } from "./native.js";
 import type { ComputeDtype, DtypeName } from "./types.js";
@@ -19,6 +19,22 @@ export const deviceLaunches = (device: string): number => nativeCall(() => engin
 /** Bytes of a device's own memory, free and in all; undefined where it works in the host's (the CPU: without the addon). */
 export const deviceMemory = (device: string): { free: number; total: number } | undefined =>
 	device === "cpu" ? undefined : (nativeCall(() => engine().deviceMemory(device)) ?? undefined);
+
+/**
+ * Does the work and says for how long a GPU had some meanwhile: kernels and copies, by its own clock, from the first that is
+ * queued on an idle stream to the end of the last before it is idle again. The few microseconds in which the host queues that
+ * first one count too. undefined for devices without a clock.
+ */
+export async function busyWhile<T>(
+	{ kind, name }: Pick<NativeDevice, "kind" | "name">,
+	work: () => Promise<T>,
+): Promise<{ result: T; busy: NativeBusy | undefined }> {
+	if (kind !== "cuda") return { result: await work(), busy: undefined };
+	const index = Number(name.split(":")[1]);
+	nativeCall(() => engine().startBusyMeter(index));
+	const result = await work();
+	return { result, busy: nativeCall(() => engine().stopBusyMeter(index)) };
+}
 
 /** What this build and this machine have of CUDA. `measure` opens every GPU to learn its free memory. */
 export const gpuInfo = (measure = false): NativeGpuInfo => nativeCall(() => engine().gpuInfo(measure));

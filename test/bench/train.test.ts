@@ -88,7 +88,12 @@ describe("bench train", () => {
 		expect(messages).toHaveLength(5);
 		expect(f.planned_bytes).toEqual(f.peak_bytes);
 		expect(f.planned_total).toBe(Object.values(f.planned_bytes).reduce((a, b) => a + b, 0));
-		expect(f.launches_per_step).toBeNull();
+		expect([f.launches_per_step, f.launches_per_layer, f.device_busy]).toEqual([null, null, null]);
+		expect(trainText(f)).not.toMatch(/^device busy/m);
+		const busy = { wall_ms: 320, busy_ms: 312, pct: 97.5, spans: 3 };
+		expect(trainText({ ...f, launches_per_step: 1200, launches_per_layer: 40, device_busy: busy })).toMatch(
+			/^launches +1.200 a step, 40 a layer\ndevice busy +97\.5 % of one more step's wall time \(312\.0* of 320\.0* ms .*, which ran dry 2 times\)$/m,
+		);
 		expect(f.flops_per_token).toBe(Math.round(f.flops.total / 40));
 		expect(f.tokens_per_second.p20).toBeLessThanOrEqual(f.tokens_per_second.p80);
 		expect(Math.abs(f.tflops / ((f.flops.total * f.tokens_per_second.p50) / 40 / 1e12) - 1)).toBeLessThan(0.01);

@@ -1,5 +1,6 @@
 // Cases about CudaDevice and the CUDA backend's door on a runtime without GPUs (fake_runtime.h).
 // test/cuda/device.test.ts compiles and runs them one by one.
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -345,6 +346,57 @@ void recorded() {
   expect_error(ErrorCode::Argument, {"lost since"}, [&] { recording->replay(); });
 }
 
+// The fake's clock counts pieces of work, a millisecond each.
+void busy_metered() {
+  cuda::CudaDevice& d = open();
+  auto* a = static_cast<int*>(d.allocate(8));
+  void* arguments[] = {&a};
+  const auto near = [](double seconds, double pieces) { return std::abs(seconds - pieces / 1e3) < 1e-9; };
+  d.fill(a, 0, 8);
+  cuda::start_busy_meter(0);
+  d.launch(launch_of("set", 0, arguments));
+  d.copy(a + 1, a, 4);
+  d.synchronize();
+  int result = 0;
+  d.upload(a, &result, 4);
+  d.download(&result, a + 1, 4);
+  expect(result == 7, "metered work is not done");
+  cuda::Busy busy = cuda::stop_busy_meter(0);
+  // The first span begins behind the work that was there before.
+  expect(busy.spans == 2 && near(busy.seconds, 4), std::to_string(busy.seconds) + " s");
+
+  cuda::start_busy_meter(0);
+  for (int i = 0; i < 3; ++i) {
+    d.fill(a, 0, 8);
+    d.launch(launch_of("set", 0, arguments));
+    d.synchronize();
+  }
+  const std::unique_ptr<Recording> recording = d.record([&] { d.fill(a, 0, 8); });
+  busy = cuda::stop_busy_meter(0);
+  expect(busy.spans == 4, std::to_string(busy.spans) + " spans, not 4");
+  expect(near(busy.seconds, 7), std::to_string(busy.seconds) + " s");
+
+  // Not metered, and nothing to meter.
+  d.fill(a, 0, 8);
+  cuda::start_busy_meter(0);
+  d.synchronize();
+  busy = cuda::stop_busy_meter(0);
+  expect(busy.spans == 0 && busy.seconds == 0, "work of before is counted");
+
+  // The events of a context go with it.
+  cuda::start_busy_meter(0);
+  fake::queue_fault(cudaErrorIllegalAddress);
+  expect_error(ErrorCode::Device, {"is lost"}, [&] { d.synchronize(); });
+  d.release(a, 8);
+  cuda::backend(0);
+  expect(d.meter() == nullptr, "metered in a context that is gone");
+  a = static_cast<int*>(d.allocate(8));
+  cuda::start_busy_meter(0);
+  d.fill(a, 0, 8);
+  expect(cuda::stop_busy_meter(0).spans == 1, "not metered in a new context");
+  d.release(a, 8);
+}
+
 void library_refused() {
   cuda::CudaDevice& d = open();
   Arena arena(d);
@@ -379,9 +431,11 @@ void library_counted() {
                               matrix,           32,          matrix,     40, false};
   };
   expect(cuda::has_gemm_library(exec), "the library is not used");
+  const int64_t before = d.launches();
   expect(cuda::library_gemm(exec, product(40), cuda::Refusal::Counted) &&
              cuda::library_gemm(exec, product(32), cuda::Refusal::Counted),
          "not multiplied");
+  expect(d.launches() == before + 2, "the library's kernels are not counted");
   cuda::Products products = cuda::products();
   expect(products.by_library == 2 && products.by_own == 0 && products.first_own.empty(), "not counted");
   // The fake proposes nothing for 8 columns, and does not do what it proposed for 16.
@@ -468,6 +522,7 @@ constexpr Case kCases[] = {
     {"GPUs are served by code of their own kind alone", which_code},
     {"why there is no GPU", why_none},
     {"what is recorded is done again by one call", recorded},
+    {"the time in which a GPU has work is metered", busy_metered},
     {"what is read back is waited for later", read_back},
     {"tensor maps are asked of the driver", tensor_maps},
     {"a driver that refuses the function of tensor maps", no_tensor_maps},

@@ -76,6 +76,8 @@ it("says what auto comes to", async () => {
 	expect(said(plan)).toEqual([
 		"micro_batch_tokens auto: memory is short, so a run would take 1024 instead of 4096 and round otherwise",
 	]);
+	const findings = await preflight(pipeline({ micro_batch_tokens: "auto" }), { loss: false });
+	expect(findings.find(({ about }) => about === "sft: memory")).toMatchObject({ level: "warning" });
 });
 
 it("says where not even the longest example fits, for auto too", async () => {

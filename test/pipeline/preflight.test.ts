@@ -75,7 +75,8 @@ test("rows that never end, and weights that know nothing, are warnings", async (
 test("want of memory, disk, rows or a model is an error with the status that a run would end with", async () => {
 	memory = 1e6;
 	expect(bad(await look({ micro_batch_tokens: 4096 }))).toMatchObject([{ level: "error", about: "sft: memory" }]);
-	expect(bad(await look())).toMatchObject([{ level: "warning", about: "sft: memory" }]);
+	// Not even one row fits: auto has nothing smaller to take.
+	expect(bad(await look())).toMatchObject([{ level: "error", about: "sft: memory" }]);
 	memory = 1e12;
 	free = 1000;
 	expect(bad(await look())).toMatchObject([{ level: "error", about: "disk", message: expect.stringMatching(/1000 B free/) }]);
