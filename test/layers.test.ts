@@ -151,6 +151,7 @@ describe("native", () => {
 		"native/cuda/gpu.h": '"simt/simt.h"',
 		"native/cuda/tma.h": '"simt/tma.h"',
 		"native/cuda/wgmma.h": '"simt/wgmma.h"',
+		"native/cuda/wgmma_operands.h": '"simt/wgmma_operands.h"',
 	};
 	const files = sourceFiles(["native"], /\.(h|cc|cu|cuh|inc)$/);
 	const texts = new Map(files.map((file) => [file, readText(file)] as const));

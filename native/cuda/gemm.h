@@ -10,8 +10,8 @@
 // they do not lie in it already (gemm_stage.h).
 //
 // Large products in bf16 and f16 go to cuBLASLt where it is present (gemm_library.h): then C is rounded after
-// the first product and again after the others, which our kernel adds in one pass with a bias that the library
-// cannot take.
+// the first product and again after the others, which our kernel adds in one pass with a bias that the
+// library cannot take.
 //
 // An element of C has the same bits whatever M and the cut of C into tiles. Where A and B are both transposed
 // in memory (K outermost: gradients of weights, K = T) the sum is cut into parts of a length that the shape

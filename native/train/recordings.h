@@ -43,7 +43,7 @@ class Recordings {
     std::unique_ptr<Recording> recording;  // null: seen once, or let go
   };
   std::list<Entry> entries_;  // the last used first
-  bool refused_ = false;  // the device records nothing
+  bool refused_ = false;      // the device records nothing
   int64_t replayed_ = 0;
 };
 
