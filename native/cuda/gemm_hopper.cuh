@@ -144,7 +144,31 @@ struct WarpgroupBlock {
     }
     GPU_WGMMA_WAIT(0);
     gpu::pin(sum);
-    TileStore<T, Shape::kN / 8>::store(g, sum, at.m + 16 * warp, at.n);
+    GPU_NAMED_BARRIER(1, 8 * 32);  // the slots are free
+    store(g, sum, warp);
+  }
+
+  // By way of the slots, so that code for 32 columns does for all: a thread takes back what it has put there.
+  GPU_FN void store(const WarpgroupGemm& g, const float (&sum)[Shape::kN / 8][4], int warp) const {
+    static_assert(8 * 16 * Shape::kN * 4 <= Shape::kBarriers, "all sums fit");
+    gpu::Vec16* const own = gpu::shared<gpu::Vec16>(base + warp * 16 * Shape::kN * 4) + gpu::lane();
+#pragma unroll
+    for (int j = 0; j < Shape::kN / 8; ++j) {
+      gpu::store16(own + 32 * j, gpu::Vec16{{float_as_word(sum[j][0]), float_as_word(sum[j][1]),
+                                             float_as_word(sum[j][2]), float_as_word(sum[j][3])}});
+    }
+    const int tiles = static_cast<int>(gpu::min<int64_t>(g.n - at.n + 7, Shape::kN) / 8);
+#pragma unroll 1
+    for (int j = 0; j < tiles; j += 4) {
+      float some[4][4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const gpu::Vec16 words = gpu::load16(own + 32 * (j + i));
+#pragma unroll
+        for (int e = 0; e < 4; ++e) some[i][e] = word_as_float(words.w[e]);
+      }
+      TileStore<T, 4>::store(g, some, at.m + 16 * warp, at.n + 8 * j);
+    }
   }
 };
 
