@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { arch, platform } from "node:os";
-import { basename, dirname, join, relative, sep } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { packageRoot } from "../version.js";
 import { describeDriver, findDriver } from "./driver.js";
 
@@ -54,8 +54,9 @@ const thisMachine = (): AddonSurroundings => ({
  */
 export function addonCandidates(around: AddonSurroundings = thisMachine()): AddonCandidate[] {
 	const { root, env, exists } = around;
-	const override = env.FINTUNE_NATIVE;
-	if (override) {
+	if (env.FINTUNE_NATIVE) {
+		// A loader takes a name without a folder for a file of its own search path.
+		const override = resolve(env.FINTUNE_NATIVE);
 		const there = exists(override);
 		return [{ kind: "override", file: override, use: there, reason: `FINTUNE_NATIVE${there ? "" : ": not there"}` }];
 	}

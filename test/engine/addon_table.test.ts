@@ -63,6 +63,8 @@ describe("the table of addons", () => {
 		const env = { FINTUNE_NATIVE: "/my.node", FINTUNE_DEVICE: "cuda" };
 		expect(table({ env, exists: () => true })).toEqual(["+ override /my.node: FINTUNE_NATIVE"]);
 		expect(table({ env, exists: () => false })).toEqual(["- override /my.node: FINTUNE_NATIVE: not there"]);
+		const relative = table({ env: { FINTUNE_NATIVE: "some/my.node" }, exists: () => true });
+		expect(relative).toEqual([`+ override ${process.cwd()}/some/my.node: FINTUNE_NATIVE`]);
 	});
 
 	it("says where an addon should be", () => {
