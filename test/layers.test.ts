@@ -149,7 +149,9 @@ describe("native", () => {
 	/** In test builds the names that kernels are written with are the executor's. */
 	const doors: Record<string, string> = {
 		"native/cuda/gpu.h": '"simt/simt.h"',
+		"native/cuda/tma.h": '"simt/tma.h"',
 		"native/cuda/wgmma.h": '"simt/wgmma.h"',
+		"native/cuda/wgmma_operands.h": '"simt/wgmma_operands.h"',
 	};
 	const files = sourceFiles(["native"], /\.(h|cc|cu|cuh|inc)$/);
 	const texts = new Map(files.map((file) => [file, readText(file)] as const));

@@ -1,5 +1,5 @@
-// What the host bodies of cuda/wgmma_operands.h ask of the executor, beside runtime.h: in a header of its own,
-// so that other kernels are not compiled anew when it changes.
+// What the host bodies of cuda/wgmma_operands.h ask of the executor, beside runtime.h: in a header of its
+// own, so that other kernels are not compiled anew when it changes.
 #pragma once
 
 #include "simt/runtime.h"
