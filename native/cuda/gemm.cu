@@ -100,7 +100,7 @@ void check_gemm(const Exec& exec, const Gemm& g) {
 
 namespace {
 
-// Our own kernels; the factors are staged.
+// Our own kernels, those on warpgroups where they are wanted (gemm_hopper.h); the factors are staged.
 void own_gemm(Exec& exec, const Gemm& g) {
   if (for_warpgroups(exec, g)) return warpgroup_gemm(exec, g);
   const View& c = g.c ? g.c : g.rounded;

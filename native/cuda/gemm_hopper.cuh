@@ -16,7 +16,7 @@
 namespace fintune {
 namespace cuda {
 
-// Lines of 64 of K, or 64 of K of those lines.
+// One operand of a step of K in its slot.
 template <bool kInnerK, int kLines>
 struct WarpgroupOperand {
   static constexpr int kStep = WarpgroupSteps::kStep;

@@ -25,7 +25,8 @@ Dl_info own_library() {
 
 // Of gpu.h and its neighbours, and of their bodies.
 bool is_door(const std::string& file) {
-  return file == "gpu.h" || file == "simt.h" || file == "wgmma.h" || file == "tma.h";
+  return file == "gpu.h" || file == "simt.h" || file == "wgmma.h" || file == "wgmma_operands.h" ||
+         file == "tma.h";
 }
 
 // The innermost line of the inlined calls at an offset that is a kernel's own.
