@@ -45,7 +45,8 @@ struct Constants {
 // Elements j .. j + 3 of p, of which n exist, in its copy. fours: all four lie in one row, at a multiple of 8
 // bytes.
 GPU_FN void store_copy(const View& copy, bool fours, int64_t j, int64_t n, const float (&p)[4]) {
-  int64_t row = j / copy.cols, column = j % copy.cols;
+  const uint32_t cols = static_cast<uint32_t>(copy.cols);
+  uint32_t row = static_cast<uint32_t>(j) / cols, column = static_cast<uint32_t>(j) % cols;
   if (fours) {
     struct alignas(8) Four {
       uint32_t w[2];
@@ -53,13 +54,14 @@ GPU_FN void store_copy(const View& copy, bool fours, int64_t j, int64_t n, const
     Four four;
     four.w[0] = copy.dtype == DType::BF16 ? gpu::pack2<bf16>(p[0], p[1]) : gpu::pack2<f16>(p[0], p[1]);
     four.w[1] = copy.dtype == DType::BF16 ? gpu::pack2<bf16>(p[2], p[3]) : gpu::pack2<f16>(p[2], p[3]);
-    *reinterpret_cast<Four*>(static_cast<uint16_t*>(copy.data) + row * copy.ld + column) = four;
+    *reinterpret_cast<Four*>(static_cast<uint16_t*>(copy.data) + static_cast<int64_t>(row) * copy.ld +
+                             column) = four;
     return;
   }
 #pragma unroll
   for (int e = 0; e < 4; ++e) {
-    if (e < n) store_value(copy.data, row * copy.ld + column, copy.dtype, p[e]);
-    if (++column == copy.cols) {
+    if (e < n) store_value(copy.data, static_cast<int64_t>(row) * copy.ld + column, copy.dtype, p[e]);
+    if (++column == cols) {
       column = 0;
       ++row;
     }
@@ -76,7 +78,7 @@ void update(const Parameters* table, int count, Constants k) {
   const Parameters& entry = entry_of_block(table, count);
   const AdamWTensor tensor = entry.tensor;
   const float decay = entry.decay;
-  const bool wide = entry.wide, fours = entry.fours;
+  const bool wide = entry.wide, copied = tensor.copy.data != nullptr;
   const int64_t first = (gpu::block_x() - entry.first_block) * kUpdates;
   const int64_t last = gpu::min(first + kUpdates, tensor.n);
 #pragma unroll 2
@@ -96,7 +98,8 @@ void update(const Parameters* table, int count, Constants k) {
     store4(tensor.m + j, last - j, wide, m);
     store4(tensor.v + j, last - j, wide, v);
     store4(tensor.p + j, last - j, wide, p);
-    if (tensor.copy.data != nullptr) store_copy(tensor.copy, fours, j, last - j, p);
+    // Read again each time: registers are what there is least of.
+    if (copied) store_copy(entry.tensor.copy, entry.fours, j, last - j, p);
   }
 }
 

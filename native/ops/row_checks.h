@@ -95,6 +95,7 @@ inline void check(const AdamW& op) {
     const AdamWTensor& t = op.tensors[i];
     if (!t.copy) continue;
     check_float(t.copy, "adamw.copy");
+    require(t.n < int64_t{1} << 31, "adamw.copy: of less than 2^31 elements, found ", t.n);
     require(t.copy.count() == t.n && t.copy.ld >= t.copy.cols, "adamw.copy: expected ", t.n,
             " elements, found [", t.copy.rows, ", ", t.copy.cols, "] with a leading dimension of ",
             t.copy.ld);
