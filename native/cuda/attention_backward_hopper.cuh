@@ -161,7 +161,8 @@ void warpgroup_backward_queries_kernel(Backward op) {
 #pragma unroll 1
   for (int j = 0; j <= tiles; ++j) {
     if (j > 0 || group > 0) Pairs<T, Tile>::turn();
-    const bool now = j<seen, had = j> 0 && j <= seen;
+    const bool now = j < seen;
+    const bool had = j > 0 && j <= seen;
     const int ahead = own - j * kRows;
     rows.step(
         j, now, had, left, pairs,

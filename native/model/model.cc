@@ -86,6 +86,19 @@ int Model::push_adapter(std::shared_ptr<Adapter> adapter) {
   const int place = stack_.push(std::move(adapter));
   ++placements_;
   if (device_.is_host() || compute() == DType::F32) return place;
+  try {
+    lay_beside(place);
+  } catch (...) {
+    // Memory did not suffice: those below keep what has been moved already.
+    stack_.pop();
+    for (int i = 0; i < place; ++i) copy_factors(*stack_.at(i));
+    throw;
+  }
+  for (int i = 0; i <= place; ++i) copy_factors(*stack_.at(i));
+  return place;
+}
+
+void Model::lay_beside(int place) {
   for (const Adapter::Module& module : stack_.at(place)->modules()) {
     const auto weight = [&]() -> const View& {
       return weights_.tensors().layers[static_cast<size_t>(module.layer)].at(module.site).weight;
@@ -103,8 +116,6 @@ int Model::push_adapter(std::shared_ptr<Adapter> adapter) {
     weights_.make_room(module.layer, module.site, room, device_,
                        [&](const View& from, const View& to) { convert(from, to); });
   }
-  for (int i = 0; i <= place; ++i) copy_factors(*stack_.at(i));
-  return place;
 }
 
 void Model::copy_factors(const Adapter& adapter) {

@@ -58,7 +58,8 @@ class Model {
   Weights& weights() { return weights_; }
   const AdapterStack& adapters() const { return stack_; }
   // Puts an adapter on top and returns its place, from the bottom. On a GPU that computes in 16 bits, copies
-  // of its factors come to lie beside the weights. The lock must be held, unless the model is a plan.
+  // of its factors come to lie beside the weights. The lock must be held, unless the model is a plan. Throws
+  // OutOfMemory; the stack is then as it was.
   int push_adapter(std::shared_ptr<Adapter> adapter);
   // Adapters that were ever put on top: where this has not changed, no weight has moved.
   int64_t placements() const { return placements_; }
@@ -99,6 +100,8 @@ class Model {
  private:
   Model(const ModelOptions& options, std::unique_ptr<ThreadPool> threads, Weights weights, bool planned);
   void convert(const View& from, const View& to);
+  // Makes room for the copies of the adapter at that place.
+  void lay_beside(int place);
   Exec exec(Arena& arena, bool dry, const std::atomic<bool>* aborted);
 
   ModelOptions options_;

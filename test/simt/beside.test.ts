@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from "vitest";
 import { type Adapter, initAdapter } from "../../src/engine/adapter.js";
-import { devices } from "../../src/engine/device.js";
+import { deviceMemory, devices } from "../../src/engine/device.js";
 import { kernels } from "../../src/engine/kernels.js";
 import { type Model, openModel, openRandomModel } from "../../src/engine/model.js";
 import type { ModelConfig } from "../../src/engine/types.js";
@@ -91,6 +91,32 @@ describe.skipIf(!has).each(caseNames.flatMap((name) => (["bf16", "fp16"] as cons
 		});
 	},
 );
+
+test.skipIf(!has)("an adapter for which there is no memory changes nothing", async () => {
+	const model = await openModel(golden("qwen2-tiny", "model"), { device: "simt", dtype: "bf16" });
+	const simt = kernels.simt!;
+	try {
+		const make = (r: number) => initAdapter(model.config, { r, alpha: 8, seed: r });
+		await model.addAdapter(golden("qwen2-tiny", "lora/adapter"));
+		const rows = sequences("qwen2-tiny");
+		const scores = async () => Float32Array.from((await model.score(rows)).flatMap((s) => [...s.logprobs]));
+		const before = await scores();
+		simt.setMemory(2 ** 40);
+		const { free, total } = deviceMemory("simt")!;
+		// Enough for the factors and some of the weights.
+		simt.setMemory(total - free + make(64).modules.reduce((n, m) => n + 4 * (m.a.length + m.b.length), 0) + 60_000);
+		await expect(model.addAdapter(make(64))).rejects.toThrow(expect.objectContaining({ code: "E_OUT_OF_MEMORY" }) as Error);
+		simt.setMemory(0);
+		expect(model.adapterCount).toBe(1);
+		expect(bitsEqual(await scores(), before)).toBe(true);
+		await model.addAdapter(make(64));
+		// Its B is zero.
+		expect(bitsEqual(await scores(), before)).toBe(true);
+	} finally {
+		simt.reset();
+		model.dispose();
+	}
+});
 
 const wide: ModelConfig = {
 	...small,
