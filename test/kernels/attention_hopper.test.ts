@@ -3,23 +3,21 @@
  * descriptors, fences and waits. The backward pass behind it is the usual one, on its outputs.
  * @module
  */
-import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { attentionForward, attentionForwardHopper } from "../../src/bench/ops/attention.js";
-import { benchesOf } from "../../src/bench/registry.js";
-import { BenchTensors } from "../../src/bench/tensors.js";
-import { devices } from "../../src/engine/device.js";
 import { kernels } from "../../src/engine/kernels.js";
 import { expectEverySiteNeeded } from "../simt/sites.js";
 import { expectSame, expectTwicePlain, type Half, inputs, rounded, run, tokensOf } from "./attention_cores.js";
 import { type AttentionShape, attention } from "./reference.js";
 import { bitsEqual, errors, expectTwice, integers, starts } from "./support.js";
+import { expectMeasuredBeside, expectServesHeads, useWarpgroups, visitsOf } from "./warpgroups.js";
 
 const simt = kernels.simt;
+const file = "attention_hopper.cuh";
 const dtypes: readonly Half[] = ["bf16", "f16"];
 
 /** How often threads have come to a site of the warpgroups' kernels. */
-const visits = (): number =>
-	(simt?.sites() ?? []).filter(({ file }) => file === "attention_hopper.cuh").reduce((sum, site) => sum + site.visits, 0);
+const visits = (): number => visitsOf(file);
 
 /** The forward pass alone. */
 function forward(
@@ -45,31 +43,13 @@ function forward(
 }
 
 describe.skipIf(!simt)("attention on warpgroups", () => {
-	beforeEach(() => {
-		simt?.reset();
-		simt?.setCapability(90);
-		kernels.setHopper(true);
-	});
-	afterAll(() => {
-		simt?.reset();
-		kernels.setHopper(false);
-	});
+	useWarpgroups();
 
 	it("serves heads of 64 and 128 on an sm_90, when asked for", () => {
-		const visited = (dim: number): boolean => {
+		expectServesHeads(file, (dim) => {
 			const s = { lengths: [5], heads: 1, kvHeads: 1, dim, scale: 1 };
-			const before = visits();
 			forward(s, inputs(s, "bf16"), "bf16");
-			return visits() > before;
-		};
-		expect([64, 128, 63, 80, 96].map(visited)).toEqual([true, true, true, false, false]);
-		kernels.setHopper(false);
-		expect(visited(64)).toBe(false);
-		kernels.setHopper(true);
-		for (const capability of [80, 100, 120]) {
-			simt?.setCapability(capability);
-			expect(visited(64), `sm_${capability}`).toBe(false);
-		}
+		});
 	});
 
 	it("computes no tile of which no row is wanted", () => {
@@ -90,25 +70,7 @@ describe.skipIf(!simt)("attention on warpgroups", () => {
 	});
 
 	it("is measured beside the kernels that it replaces, on a device that has it", () => {
-		const benches = () => benchesOf(devices().find(({ name }) => name === "simt") ?? {});
-		expect(benches()).toContain(attentionForwardHopper);
-		simt?.setCapability(100);
-		expect(benches()).not.toContain(attentionForwardHopper);
-		simt?.setCapability(90);
-		kernels.setDevice("simt");
-		kernels.setHopper(false);
-		const tensors = new BenchTensors();
-		try {
-			const used = [attentionForward, attentionForwardHopper].map((bench) => {
-				const before = visits();
-				bench.prepare({ T: 3, S: 2, H: 1, G: 1, K: 64 }, "bf16", tensors).run();
-				return visits() > before;
-			});
-			expect(used).toEqual([false, true]);
-			expect(kernels.hopper()).toBe(false);
-		} finally {
-			tensors.dispose();
-		}
+		expectMeasuredBeside(file, [[attentionForward, attentionForwardHopper]], { T: 3, S: 2, H: 1, G: 1, K: 64 });
 	});
 
 	for (const dtype of dtypes) {

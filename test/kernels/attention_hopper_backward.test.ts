@@ -3,24 +3,22 @@
  * whole numbers, with every schedule, beside NaN, and every synchronisation and swizzle needed.
  * @module
  */
-import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { attentionBackward, attentionBackwardHopper } from "../../src/bench/ops/attention.js";
-import { benchesOf } from "../../src/bench/registry.js";
-import { BenchTensors } from "../../src/bench/tensors.js";
-import { devices } from "../../src/engine/device.js";
 import { kernels } from "../../src/engine/kernels.js";
 import { expectEverySiteNeeded } from "../simt/sites.js";
 import { expectTwicePlain, type Half, type Inputs, inputs, type Results, rounded, run, tokensOf } from "./attention_cores.js";
 import type { AttentionShape } from "./reference.js";
 import { bitsEqual, integers, starts } from "./support.js";
+import { expectMeasuredBeside, expectServesHeads, useWarpgroups, visitsOf } from "./warpgroups.js";
 
 const simt = kernels.simt;
+const file = "attention_pairs.cuh";
 const gradients = ["dq", "dk", "dv"] as const;
 type Gradients = Pick<Results, (typeof gradients)[number]>;
 
 /** How often threads have come to a site of the backward pass on warpgroups. */
-const visits = (): number =>
-	(simt?.sites() ?? []).filter(({ file }) => file === "attention_pairs.cuh").reduce((sum, site) => sum + site.visits, 0);
+const visits = (): number => visitsOf(file);
 
 function expectSame(a: Gradients, b: Gradients, what: string): void {
 	for (const name of gradients) expect(bitsEqual(a[name], b[name]), `${what}: ${name}`).toBe(true);
@@ -71,53 +69,17 @@ function sums(s: AttentionShape, x: Inputs): Record<(typeof gradients)[number], 
 }
 
 describe.skipIf(!simt)("attention's backward pass on warpgroups", () => {
-	beforeEach(() => {
-		simt?.reset();
-		simt?.setCapability(90);
-		kernels.setHopper(true);
-	});
-	afterAll(() => {
-		simt?.reset();
-		kernels.setHopper(false);
-	});
+	useWarpgroups();
 
 	it("serves heads of 64 and 128 on an sm_90, when asked for", () => {
-		const visited = (dim: number): boolean => {
+		expectServesHeads(file, (dim) => {
 			const s = { lengths: [5], heads: 1, kvHeads: 1, dim, scale: 1 };
-			const before = visits();
 			backward(s, inputs(s, "bf16"), "bf16")();
-			return visits() > before;
-		};
-		expect([64, 128, 63, 80, 96].map(visited)).toEqual([true, true, true, false, false]);
-		kernels.setHopper(false);
-		expect(visited(64)).toBe(false);
-		kernels.setHopper(true);
-		for (const capability of [80, 100, 120]) {
-			simt?.setCapability(capability);
-			expect(visited(64), `sm_${capability}`).toBe(false);
-		}
+		});
 	});
 
 	it("is measured beside the kernels that it replaces, on a device that has it", () => {
-		const benches = () => benchesOf(devices().find(({ name }) => name === "simt") ?? {});
-		expect(benches()).toContain(attentionBackwardHopper);
-		simt?.setCapability(100);
-		expect(benches()).not.toContain(attentionBackwardHopper);
-		simt?.setCapability(90);
-		kernels.setDevice("simt");
-		kernels.setHopper(false);
-		const tensors = new BenchTensors();
-		try {
-			const used = [attentionBackward, attentionBackwardHopper].map((bench) => {
-				const before = visits();
-				bench.prepare({ T: 3, S: 2, H: 1, G: 1, K: 64 }, "bf16", tensors).run();
-				return visits() > before;
-			});
-			expect(used).toEqual([false, true]);
-			expect(kernels.hopper()).toBe(false);
-		} finally {
-			tensors.dispose();
-		}
+		expectMeasuredBeside(file, [[attentionBackward, attentionBackwardHopper]], { T: 3, S: 2, H: 1, G: 1, K: 64 });
 	});
 
 	// attention_hopper.test.ts has more of them, for both directions.

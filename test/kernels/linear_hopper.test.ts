@@ -3,17 +3,16 @@
  * layouts, sums of several products, parts of long sums, edges, and synchronisation.
  * @module
  */
-import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { linearBackward, linearBackwardHopper, linearForward, linearForwardHopper } from "../../src/bench/ops/linear.js";
-import { benchesOf } from "../../src/bench/registry.js";
-import { BenchTensors } from "../../src/bench/tensors.js";
-import { devices } from "../../src/engine/device.js";
 import { kernels, type Tensor } from "../../src/engine/kernels.js";
 import { expectEverySiteNeeded } from "../simt/sites.js";
 import { exact, multiply, multiplyTransposed, type Round, transpose } from "./reference.js";
 import { bitsEqual, expectTwice, integers, type Numbers, normal, Surroundings, stored } from "./support.js";
+import { expectMeasuredBeside, useWarpgroups, visitsOf } from "./warpgroups.js";
 
 const simt = kernels.simt;
+const file = "gemm_hopper.cuh";
 type Half = "bf16" | "f16";
 const dtypes: readonly Half[] = ["bf16", "f16"];
 
@@ -30,8 +29,7 @@ interface Case {
 }
 
 /** How often threads have come to a site of the warpgroups' kernels. */
-const visits = (): number =>
-	(simt?.sites() ?? []).filter(({ file }) => file === "gemm_hopper.cuh").reduce((sum, site) => sum + site.visits, 0);
+const visits = (): number => visitsOf(file);
 
 function values(c: Case, seed: number, whole = true) {
 	const round = stored(c.dtype);
@@ -130,15 +128,7 @@ function both(c: Case, v: ReturnType<typeof values>) {
 }
 
 describe.skipIf(!simt)("dense products on warpgroups", () => {
-	beforeEach(() => {
-		simt?.reset();
-		simt?.setCapability(90);
-		kernels.setHopper(true);
-	});
-	afterAll(() => {
-		simt?.reset();
-		kernels.setHopper(false);
-	});
+	useWarpgroups();
 
 	for (const dtype of dtypes) {
 		it.each([
@@ -174,26 +164,11 @@ describe.skipIf(!simt)("dense products on warpgroups", () => {
 	});
 
 	it("are measured beside those that they replace, on a device that has them", () => {
-		const benches = () => benchesOf(devices().find(({ name }) => name === "simt") ?? {});
-		expect(benches()).toEqual(expect.arrayContaining([linearForwardHopper, linearBackwardHopper]));
-		simt?.setCapability(100);
-		expect(benches()).not.toContain(linearForwardHopper);
-		simt?.setCapability(90);
-		kernels.setDevice("simt");
-		kernels.setHopper(false);
-		const tensors = new BenchTensors();
-		try {
-			const used = [linearForward, linearForwardHopper, linearBackward, linearBackwardHopper].map((bench) => {
-				const op = bench.prepare({ T: 3, IN: 8, OUT: 16, R: 2 }, "bf16", tensors);
-				const before = visits();
-				op.run();
-				return visits() > before;
-			});
-			expect(used).toEqual([false, true, false, true]);
-			expect(kernels.hopper()).toBe(false);
-		} finally {
-			tensors.dispose();
-		}
+		const pairs = [
+			[linearForward, linearForwardHopper],
+			[linearBackward, linearBackwardHopper],
+		] as const;
+		expectMeasuredBeside(file, pairs, { T: 3, IN: 8, OUT: 16, R: 2 });
 	});
 
 	it("leave sums of more products than there are maps to mma", () => {
