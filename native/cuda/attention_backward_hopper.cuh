@@ -9,13 +9,6 @@ namespace fintune {
 namespace cuda {
 namespace attention {
 
-// From one lane, so that the compiler knows them to be one number for the warp, as descriptors and all that
-// they come from must be to cost no registers.
-GPU_FN Work uniform(const Work& work) {
-  return Work{gpu::shuffle(work.sequence, 0), gpu::shuffle(work.start, 0), gpu::shuffle(work.length, 0),
-              gpu::shuffle(work.tile, 0)};
-}
-
 template <class T, class Tile>
 GPU_KERNEL(Tile::kThreads, 1)
 void warpgroup_backward_keys_kernel(Backward op) {

@@ -94,6 +94,13 @@ struct Panels {
   }
 };
 
+// From one lane, so that the compiler knows them to be one number for the warp, as descriptors and all that
+// they come from must be to cost no registers.
+GPU_FN Work uniform(const Work& work) {
+  return Work{gpu::shuffle(work.sequence, 0), gpu::shuffle(work.start, 0), gpu::shuffle(work.length, 0),
+              gpu::shuffle(work.tile, 0)};
+}
+
 // What all warps of a block know: its work, and where things lie in shared memory.
 template <class Tile>
 struct WarpgroupBlock {
@@ -264,12 +271,8 @@ template <class T, class Tile>
 GPU_KERNEL(Tile::kThreads, 1)
 void warpgroup_forward_kernel(Forward op, GPU_GRID_CONSTANT ForwardMaps maps) {
   WarpgroupBlock<Tile> block;
-  block.work = find_wanted(op, Tile::kQueries, gpu::block_x() / op.shape.heads);
+  block.work = uniform(find_wanted(op, Tile::kQueries, gpu::block_x() / op.shape.heads));
   if (block.work.tile < 0) return;
-  // From one lane, so that the compiler knows these to be one number for the warp, as descriptors are.
-  block.work.start = gpu::shuffle(block.work.start, 0);
-  block.work.length = gpu::shuffle(block.work.length, 0);
-  block.work.tile = gpu::shuffle(block.work.tile, 0);
   const int warp = gpu::shuffle(gpu::warp(), 0);
   block.head = gpu::block_x() % op.shape.heads;
   block.first = block.work.tile * Tile::kQueries;

@@ -6,6 +6,7 @@
 #include "cuda/gpu.h"
 #include "cuda/launch.h"
 #include "cuda/ops.h"
+#include "cuda/packs.cuh"
 #include "cuda/rows.cuh"
 #include "cuda/values.cuh"
 #include "ops/row_checks.h"
@@ -48,14 +49,12 @@ GPU_FN void store_copy(const View& copy, bool fours, int64_t j, int64_t n, const
   const uint32_t cols = static_cast<uint32_t>(copy.cols);
   uint32_t row = static_cast<uint32_t>(j) / cols, column = static_cast<uint32_t>(j) % cols;
   if (fours) {
-    struct alignas(8) Four {
-      uint32_t w[2];
-    };
-    Four four;
-    four.w[0] = copy.dtype == DType::BF16 ? gpu::pack2<bf16>(p[0], p[1]) : gpu::pack2<f16>(p[0], p[1]);
-    four.w[1] = copy.dtype == DType::BF16 ? gpu::pack2<bf16>(p[2], p[3]) : gpu::pack2<f16>(p[2], p[3]);
-    *reinterpret_cast<Four*>(static_cast<uint16_t*>(copy.data) + static_cast<int64_t>(row) * copy.ld +
-                             column) = four;
+    const int64_t at = static_cast<int64_t>(row) * copy.ld + column;
+    if (copy.dtype == DType::BF16) {
+      store_pack(static_cast<bf16*>(copy.data) + at, 4, true, p);
+    } else {
+      store_pack(static_cast<f16*>(copy.data) + at, 4, true, p);
+    }
     return;
   }
 #pragma unroll

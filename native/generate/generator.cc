@@ -135,7 +135,7 @@ class Generating {
     for (const Sequence& s : sequences) pages.push_back(&s.pages);
     const KvCacheView& view = cache_.view(pages);
     draw(sequences, [&](Exec& exec) {
-      const View hidden = decoder_.forward(exec, batch, nullptr, &view);
+      const View hidden = decoder_.forward(exec, batch, &view);
       return head_logits(exec, model_.ops(), decoder_, hidden);
     });
   }
@@ -256,7 +256,7 @@ std::vector<float> next_token_distribution(Model& model, const std::vector<int32
     row.options = sampling;
     int32_t token = 0;
     Sample op{};
-    const View hidden = decoder.forward(exec, batch, nullptr, nullptr);
+    const View hidden = decoder.forward(exec, batch, nullptr);
     op.logits = head_logits(exec, model.ops(), decoder, hidden);
     op.rows = &row;
     op.tokens = &token;
@@ -306,7 +306,7 @@ MemoryPlan plan_generation(Model& model, int64_t max_batch, int64_t prompt_token
     batch.sequences = prompts;
     batch.rows = &none;
     batch.row_count = prompts;
-    return head_logits(exec, model.ops(), decoder, decoder.forward(exec, batch, nullptr, &cache));
+    return head_logits(exec, model.ops(), decoder, decoder.forward(exec, batch, &cache));
   });
   DecodeStep step(model, decoder, cache, max_batch, true);
   const MemoryPlan decode = measure(max_batch, [&](Exec& exec) {

@@ -262,14 +262,11 @@ void Decoder::mlp_part(Exec& exec, int64_t layer, const LayerActivations& a, Vie
   if (out) apply(exec, layer, Site::Down, a.hidden, out, u(Site::Down), dropout);
 }
 
-View Decoder::forward(Exec& exec, const PackedBatch& batch, Activations* keep,
-                      const KvCacheView* cache) const {
+View Decoder::forward(Exec& exec, const PackedBatch& batch, const KvCacheView* cache) const {
   if (!exec.dry && batch.tokens > 0) {
     rope_.ensure(*std::max_element(batch.positions, batch.positions + batch.tokens) + int64_t{1});
   }
-  const StagedBatch staged = stage(exec, batch, cache);
-  if (keep != nullptr) keep->staged = staged;
-  return run_layers(exec, batch, staged, keep, cache);
+  return run_layers(exec, batch, stage(exec, batch, cache), nullptr, cache);
 }
 
 View Decoder::forward(Exec& exec, const PackedBatch& batch, const StagedBatch& staged,

@@ -112,13 +112,14 @@ class Decoder {
           const AdapterStack& stack, int adapters = -1, Trains trains = Trains::Nothing);
 
   // Final hidden states after the last norm, [outputs, D] activation type, allocated in exec.arena (kept
-  // until the caller releases). `keep` null: inference, layers' memory is reused. cache null: no cache. With
-  // a cache, sequences start anew or after a prefix that the cache holds or that another sequence of the
-  // batch computes (prefill). Throws Aborted between layers.
-  View forward(Exec& exec, const PackedBatch& batch, Activations* keep, const KvCacheView* cache) const;
+  // until the caller releases); layers' memory is reused. cache null: no cache. With a cache, sequences start
+  // anew or after a prefix that the cache holds or that another sequence of the batch computes (prefill).
+  // Throws Aborted between layers.
+  View forward(Exec& exec, const PackedBatch& batch, const KvCacheView* cache) const;
 
   // The same without a cache, for a batch that lies on the device already: of `batch` only the sizes are
-  // looked at, and whether rows is null. Only queues, so that it can be recorded; hold_positions comes first.
+  // looked at, and whether rows is null. `keep`: what a backward pass to come needs, null for none. Only
+  // queues, so that it can be recorded; hold_positions comes first.
   View forward(Exec& exec, const PackedBatch& batch, const StagedBatch& staged, Activations* keep) const;
 
   // The same for `rows` sequences that have exactly one token each, which follows what its cache holds, by

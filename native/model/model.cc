@@ -241,7 +241,7 @@ Scores Model::score(const ScoreRequest& request, const std::atomic<bool>* aborte
       batch.rows = rows.data();
       batch.row_count = n;
       LinearLogprob head{};
-      head.hidden = decoder.forward(exec, batch, nullptr, nullptr);
+      head.hidden = decoder.forward(exec, batch, nullptr);
       head.weight = decoder.head();
       head.targets = staged(exec, targets.data(), n);
       head.logprob = room_for(exec, logprob.data(), n);

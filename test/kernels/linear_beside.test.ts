@@ -3,6 +3,7 @@
  * backend then makes one product of the sum. Checked against the same op with the factors apart.
  */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { rankRoom } from "../../src/engine/beside.js";
 import { kernels, type LoraFactors, type Tensor } from "../../src/engine/kernels.js";
 import { exact, linear, multiplyTransposed } from "./reference.js";
 import { bf16, bitsEqual, expectSameBits, expectTwice, integers, type Numbers, normal } from "./support.js";
@@ -21,8 +22,7 @@ interface Case {
 }
 
 const scales = [2, 0.75, 1.25];
-const roomOf = (rank: number): number => Math.ceil(rank / 8) * 8;
-const roomFor = (ranks: readonly number[]): number => ranks.reduce((sum, r) => sum + roomOf(r), 0);
+const roomFor = (ranks: readonly number[]): number => ranks.reduce((sum, r) => sum + rankRoom(r), 0);
 
 /** The first columns of a matrix of NaN, with the given values. */
 function within(rows: number, cols: number, width: number, values: Numbers | undefined, dtype: "f32" | "bf16" | "f16"): Tensor {
@@ -62,7 +62,7 @@ function run(c: Case, v: ReturnType<typeof values>, beside: boolean) {
 		};
 		const at = place;
 		if (beside) {
-			const width = roomOf(rank);
+			const width = rankRoom(rank);
 			put(whole.slice(outputs + at, width).columns(0, inputs), [width, inputs], new Float32Array(width * inputs));
 			put(whole.slice(0, outputs).columns(inputs + at, width), [outputs, width], new Float32Array(outputs * width));
 			kernels.convert(factors.a, whole.slice(outputs + at, rank).columns(0, inputs));
@@ -79,7 +79,7 @@ function run(c: Case, v: ReturnType<typeof values>, beside: boolean) {
 	const dy = within(rows, outputs, outputs + behind, v.dy, type);
 	const rank = ranks.at(-1) as number;
 	const rounded = beside && kept === "rounded";
-	const u = rounded ? within(rows, rank, roomOf(rank), undefined, dtype) : kernels.tensor([rows, rank]);
+	const u = rounded ? within(rows, rank, rankRoom(rank), undefined, dtype) : kernels.tensor([rows, rank]);
 	const options = {
 		adapters,
 		compute: dtype,
